@@ -1,0 +1,167 @@
+# BPU Hub: everything builds under $(BUILD); one object tree per configuration.
+#   make quickstart   install, build, start the service, check a sample network
+#   make              build/bpuhub
+#   make test         unit, golden, end-to-end and browser tests (no PyTorch)
+#   make SAN=address,undefined test          the same with sanitizers
+#   make CC=clang test
+#   make test-zoo     the real networks of torchvision
+#   make bench        figures, against peers and bounds measured in the same run
+#   make lint         formatting of the rules: includes, clang-tidy, cppcheck
+#   make install [DESTDIR=] [PREFIX=]
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+SAN     ?=
+OPT     ?= -O2 -g
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BUILD   ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(findstring clang,$(CC)),-clang)
+comma   := ,
+
+V ?=
+Q := $(if $(V),,@)
+SAY := @printf '  %-6s %s\n'
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
+        -Wvla -Wundef -Wformat=2 -Werror
+# What Debian 12 needs to build and run, to test, and to make the networks of the zoo.
+DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
+        libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libgraphviz-dev libseccomp-dev \
+        libssl-dev curl ca-certificates
+TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium nodejs npm procps
+ZOO_DEPS  := python3-torch python3-torchvision python3-onnx
+LINT_DEPS := clang clang-tidy cppcheck
+APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
+
+PKGS := libmicrohttpd jansson sqlite3 libprotobuf-c libzip libgvc libseccomp libcrypto
+ifneq ($(shell command -v pkg-config),) # else only the deps targets can run
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) | sed 's/-I/-isystem /g')
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
+endif
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+ALL_CFLAGS := -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -I$(BUILD)/gen $(PKG_CFLAGS) -D_FORTIFY_SOURCE=2 \
+              -fstack-protector-strong -fPIE $(CFLAGS)
+ifneq ($(SAN),)
+ALL_CFLAGS := $(filter-out -D_FORTIFY_SOURCE=2,$(ALL_CFLAGS))
+endif
+ALL_LDFLAGS := $(SANFLAGS) -pie $(LDFLAGS)
+LIBS := $(PKG_LIBS) -lm
+
+CORE_SRC   := $(sort $(wildcard core/*/*.c))
+SERVER_SRC := $(sort $(filter-out server/main.c,$(wildcard server/*.c)))
+CORE_OBJ   := $(CORE_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/onnx.pb-c.o
+SERVER_OBJ := $(SERVER_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/static_files.o
+
+all: $(BUILD)/bpuhub
+
+$(BUILD)/bpuhub: $(BUILD)/server/main.o $(SERVER_OBJ) $(BUILD)/libbpuhub.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libbpuhub.a: $(CORE_OBJ)
+	@rm -f $@
+	$(SAY) AR $@
+	$(Q)$(AR) rcs $@ $^
+
+# The marches are those that the data files of core/march define.
+MARCH_DATA := $(filter-out core/march/march%,$(wildcard core/march/*.c))
+$(BUILD)/gen/march_list.h: $(MARCH_DATA)
+	@mkdir -p $(@D)
+	{ printf '#define MARCH_LIST(X)'; \
+	  sed -n 's/^MARCH_DEFINE(\([a-z0-9_]*\)).*/\1/p' $^ | sort | sed 's/.*/ X(&)/' | tr -d '\n'; \
+	  echo; } >$@
+$(BUILD)/core/march/march.o: $(BUILD)/gen/march_list.h
+
+# The dashboard becomes part of the binary (server/static.c).
+STATIC_FILES := $(sort $(wildcard static/*.*))
+$(BUILD)/gen/static_files.c: $(STATIC_FILES) static Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "server/static.h"'; rows=; n=0; for f in $(STATIC_FILES); do \
+	    printf '__asm__(".section .rodata; static_%d: .incbin \\"%s\\"; static_end_%d: .byte 0; .text");\n' \
+	        $$n $$f $$n; \
+	    echo "extern const unsigned char static_$$n[], static_end_$$n[];"; \
+	    rows="$$rows{\"$${f##*/}\", static_$$n, static_end_$$n},"; n=$$((n + 1)); \
+	done; echo "const struct static_entry static_entries[] = {$$rows{0, 0, 0}};"; \
+	echo "const size_t static_entry_count = $$n;"; } > $@
+$(BUILD)/gen/static_files.o: $(BUILD)/gen/static_files.c
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# ONNX's own schema, turned into C by protobuf-c.
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(BUILD)/gen/onnx.pb-c.c: $(ONNX_PROTO)
+	@mkdir -p $(@D)
+	$(SAY) PROTO $<
+	$(Q)protoc-c --c_out=$(@D) -I$(dir $<) $<
+$(BUILD)/gen/onnx.pb-c.h: $(BUILD)/gen/onnx.pb-c.c ;
+$(BUILD)/gen/onnx.pb-c.o: $(BUILD)/gen/onnx.pb-c.c
+	$(SAY) CC $<
+	$(Q)$(CC) $(filter-out -Werror,$(ALL_CFLAGS)) -w -c -o $@ $<
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard core/import/onnx*.c)): | $(BUILD)/gen/onnx.pb-c.h
+
+# The migrations become rows of a C table (server/store_migrate.c).
+MIGRATIONS := $(sort $(wildcard migrations/*.sql))
+$(BUILD)/gen/migrations.inc: $(MIGRATIONS)
+	@mkdir -p $(@D)
+	@{ rows=; for f in $^; do \
+	    name=$${f##*/}; name=$${name%.sql}; n=$$(echo $$name | sed 's/_.*//; s/^0*//'); \
+	    echo "static const char sql_$$n[] = {"; \
+	    od -An -v -td1 $$f | sed 's/  *\(-*[0-9][0-9]*\)/\1,/g'; echo "0};"; \
+	    rows="$$rows{$$n, \"$$name\", sql_$$n}, "; \
+	done; echo "static const struct migration migrations[] = {$$rows{0, NULL, NULL}};"; } > $@
+$(BUILD)/server/store_migrate.o: $(BUILD)/gen/migrations.inc
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ── tests ──
+# A test program per file: tests/unit/test_x.c becomes $(BUILD)/tests/unit/test_x.
+TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/server/test_*.c))
+TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+TEST_LIBS := -lcmocka -lcurl
+$(BUILD)/tests/%: tests/%.c $(SERVER_OBJ) $(BUILD)/libbpuhub.a
+	@mkdir -p $(@D)
+	$(SAY) TEST $@
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $@.d -o $@ $< $(SERVER_OBJ) \
+	    $(BUILD)/libbpuhub.a $(ALL_LDFLAGS) $(LIBS) $(TEST_LIBS)
+
+test: $(BUILD)/bpuhub $(TEST_BIN)
+	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
+
+test-zoo: $(BUILD)/bpuhub
+	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
+
+bench: $(BUILD)/bpuhub
+	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh
+
+lint: $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/march_list.h
+	@CFLAGS="-std=gnu17 -I. -I$(BUILD)/gen $(PKG_CFLAGS)" tests/lint.sh
+
+# ── installing ──
+deps:
+	apt-get update
+	$(APT_INSTALL) $(DEPS)
+test-deps: deps
+	$(APT_INSTALL) $(TEST_DEPS)
+zoo-deps: deps
+	$(APT_INSTALL) $(ZOO_DEPS)
+lint-deps:
+	$(APT_INSTALL) $(LINT_DEPS)
+
+quickstart:
+	$(MAKE) deps
+	$(MAKE)
+	@server/quickstart.sh $(BUILD)/bpuhub
+
+install: $(BUILD)/bpuhub
+	install -D -m 755 $(BUILD)/bpuhub $(DESTDIR)$(PREFIX)/bin/bpuhub
+
+clean:
+	rm -rf build build-*
+.PHONY: all clean test test-zoo bench lint deps test-deps zoo-deps lint-deps quickstart install
+.DELETE_ON_ERROR:

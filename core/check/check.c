@@ -1,0 +1,389 @@
+/* The way of a graph through the rules engine, and which of the two tables decides.
+ *
+ *   torch cell says no                    error
+ *   torch cell says yes, with a bound     its bounds are errors, the ONNX row's warnings
+ *   torch cell says yes and no more       the ONNX row's bounds are errors as well
+ *   no torch row                          the ONNX row alone; on the CPU = error
+ *   in neither table                      error, with names that look alike
+ *
+ * General rules of a table count as bounds of its rows, unless the row speaks of the same. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check/rules.h"
+
+/* ── rows ──────────────────────────────────────────────────────────────────────────────────── */
+
+static int by_torch_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct cell *const *)a)->op, (*(const struct cell *const *)b)->op);
+}
+
+static int by_onnx_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct onnx_cell *const *)a)->op, (*(const struct onnx_cell *const *)b)->op);
+}
+
+static bool sort_rows(struct checker *c)
+{
+    c->torch = ARENA_ARRAY(c->a, const struct cell *, c->m->torch_count, c->err);
+    c->onnx = ARENA_ARRAY(c->a, const struct onnx_cell *, c->m->onnx_count, c->err);
+    if (!c->torch || !c->onnx)
+        return false;
+    for (int i = 0; i < c->m->torch_count; i++)
+        c->torch[i] = &c->m->torch[i];
+    for (int i = 0; i < c->m->onnx_count; i++)
+        c->onnx[i] = &c->m->onnx[i];
+    qsort(c->torch, (size_t)c->m->torch_count, sizeof(*c->torch), by_torch_name);
+    qsort(c->onnx, (size_t)c->m->onnx_count, sizeof(*c->onnx), by_onnx_name);
+    return true;
+}
+
+const struct cell *checker_torch_row(const struct checker *c, const char *op)
+{
+    const struct cell key = {.op = op}, *p = &key;
+    const struct cell **found =
+        bsearch(&p, c->torch, (size_t)c->m->torch_count, sizeof(*c->torch), by_torch_name);
+    return found ? *found : NULL;
+}
+
+const struct onnx_cell *checker_onnx_row(const struct checker *c, const char *op)
+{
+    const struct onnx_cell key = {.op = op}, *p = &key;
+    const struct onnx_cell **found =
+        bsearch(&p, c->onnx, (size_t)c->m->onnx_count, sizeof(*c->onnx), by_onnx_name);
+    return found ? *found : NULL;
+}
+
+/* The ONNX row of a node is that of the ONNX operator it was, or else the operator's own. */
+static const struct onnx_cell *onnx_row_of(const struct checker *c, const struct node *n)
+{
+    const char *source = n->origin.source_op;
+    const struct onnx_cell *row = NULL;
+    if (source && strncmp(source, "onnx:", 5) == 0)
+        row = checker_onnx_row(c, source + 5);
+    if (!row && n->op && n->op->onnx)
+        row = checker_onnx_row(c, n->op->onnx);
+    return row;
+}
+
+/* ── what a list says ──────────────────────────────────────────────────────────────────────── */
+
+static bool limit_binds(const struct limit *l)
+{
+    if (l->advisory || l->value || l->any)
+        return false;
+    if (quantity_rows[l->quantity].kind != K_INFO)
+        return true;
+    return l->quantity == Q_LIMITS_OF || l->quantity == Q_COMPOSED_OF;
+}
+
+static bool list_binds(const struct limit *l)
+{
+    for (; l && l->quantity != Q_NONE; l++) {
+        if (limit_binds(l))
+            return true;
+    }
+    return false;
+}
+
+static bool same_subject(enum quantity a, enum quantity b)
+{
+    bool ranks = (a == Q_RANK || a == Q_SHAPE_PAIR || a == Q_MATMUL_RANKS) &&
+                 (b == Q_RANK || b == Q_SHAPE_PAIR || b == Q_MATMUL_RANKS);
+    bool extents = (b == Q_H || b == Q_W || b == Q_C || b == Q_N) &&
+                   (a == Q_DIM_HIGHEST || a == Q_DIM_OTHER || a == Q_DIM_SIZE || a == Q_DIM_BATCH);
+    return a == b || ranks || extents;
+}
+
+/* True if the row (or the one it refers to) states something about q of its tensors. */
+static bool list_states(const struct checker *c, const struct limit *l, enum quantity q, bool onnx,
+                        int depth)
+{
+    for (; l && l->quantity != Q_NONE; l++) {
+        if (same_subject(l->quantity, q) && l->operand != OPERAND_WEIGHT)
+            return true;
+        if (l->quantity == Q_LIMITS_OF && l->in && depth < 3) {
+            const struct onnx_cell *o = onnx ? checker_onnx_row(c, l->in[0]) : NULL;
+            const struct cell *t = onnx ? NULL : checker_torch_row(c, l->in[0]);
+            if (list_states(c, o ? o->limits : t ? t->limits : NULL, q, onnx, depth + 1))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The march's rules for all rows of a table, but for what this row states itself. */
+static bool judge_general(const struct subject *s, bool onnx, const struct limit *own,
+                          const struct limit *own_reading, const char *row, enum severity severity)
+{
+    for (int i = 0; i < s->c->m->rule_count; i++) {
+        const struct general_rule *g = &s->c->m->rules[i];
+        for (const struct limit *l = g->limits; g->onnx == onnx && l->quantity != Q_NONE; l++) {
+            struct limit one[2] = {*l, {.quantity = Q_NONE}};
+            if (list_states(s->c, own, l->quantity, onnx, 0) ||
+                list_states(s->c, own_reading, l->quantity, onnx, 0))
+                continue;
+            if (!judge_limits(s, one, onnx, row, NULL, severity))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ── one node ──────────────────────────────────────────────────────────────────────────────── */
+
+static bool judge_unknown_operator(const struct subject *s)
+{
+    struct checker *c = s->c;
+    const struct node *n = s->n;
+    const char *name = n->op ? n->op->name : n->op_name, *near[3];
+    struct finding *f = finding_add(c, n, SEVERITY_ERROR, "unknown_operator");
+    if (!f)
+        return false;
+    f->message = arena_printf(c->a, c->err, "%.200s is not in the operator table of %s", name,
+                              c->m->title);
+    f->actual = json_quote(c, name);
+    f->limit = "an operator of the table";
+    f->hint = hint_find(c->m, name);
+    size_t count = f->hint ? 0 : op_suggest(name, near, 3);
+    if (count > 0)
+        f->hint = arena_printf(c->a, c->err, "Names that look like it: %s%s%s%s%s.", near[0],
+                               count > 1 ? ", " : "", count > 1 ? near[1] : "",
+                               count > 2 ? ", " : "", count > 2 ? near[2] : "");
+    else if (!f->hint)
+        f->hint = "Write it with operators of the table, or run it on the host.";
+    return f->message && f->actual && f->hint;
+}
+
+static bool judge_unsupported(const struct subject *s)
+{
+    struct checker *c = s->c;
+    const struct onnx_cell *o = s->ctx->onnx;
+    struct finding *f = finding_add(c, s->n, SEVERITY_ERROR, "unsupported");
+    if (!f)
+        return false;
+    f->message = arena_printf(c->a, c->err, "%s is not supported by %s%s", s->ctx->torch->op,
+                              c->m->title,
+                              o && o->placement == PLACEMENT_BPU
+                                  ? " (the ONNX table has it on the BPU; the torch table decides)"
+                                  : "");
+    f->actual = json_quote(c, s->ctx->torch->op);
+    f->limit = "supported operators";
+    f->hint = hint_find(c->m, s->ctx->torch->op);
+    if (!f->hint)
+        f->hint = "Replace it, or move it to the host before or behind the model.";
+    f->row = s->ctx->torch->op;
+    return f->message && f->actual;
+}
+
+/* The ONNX table places the operator on the CPU. */
+static bool judge_cpu(const struct subject *s, enum severity severity)
+{
+    struct checker *c = s->c;
+    const struct onnx_cell *o = s->ctx->onnx;
+    bool absent = o->placement == PLACEMENT_CPU_ABSENT, error = severity == SEVERITY_ERROR;
+    struct finding *f = finding_add(c, s->n, severity, error ? "unsupported" : "placement");
+    if (!f)
+        return false;
+    f->message = arena_printf(
+        c->a, c->err, "%s%s does not run on the BPU of %s: the ONNX table places %s on the CPU%s%s",
+        error ? "" : "by the ONNX table ", s->n->op->name, c->m->title, o->op,
+        absent ? ", where it is not integrated yet" : "",
+        error ? "; it would split the graph into parts on BPU and CPU, with a crossing each way"
+              : "; the torch table, which decides, supports it");
+    f->actual = "\"CPU\"";
+    f->limit = "BPU";
+    f->hint = hint_find(c->m, s->n->op->name);
+    if (!f->hint && error)
+        f->hint = "Replace it, or move it to the host before or behind the model.";
+    f->table = "onnx";
+    f->row = o->op;
+    return f->message != NULL;
+}
+
+static bool judge_onnx(const struct subject *s, enum severity severity)
+{
+    const struct onnx_cell *o = s->ctx->onnx;
+    return judge_limits(s, o->limits, true, o->op, NULL, severity) &&
+           judge_general(s, true, o->limits, NULL, o->op, severity);
+}
+
+/* The node whose result has no known shape first on the way to v; NULL: an input of the model. */
+static const struct node *find_culprit(const struct checker *c, const struct value *v)
+{
+    const struct node *n = v->producer;
+    for (int hops = 0; n && hops < c->g->node_count; hops++) {
+        const struct node *before = NULL;
+        for (int i = 0; i < n->input_count && !before; i++) {
+            const struct value *x = n->inputs[i];
+            if (x && value_is_feature(x) && !shape_is_static(&x->shape))
+                before = x->producer;
+        }
+        if (!before)
+            return n;
+        n = before;
+    }
+    return n;
+}
+
+/* True if every tensor that n reads has a known shape; else an induced finding. */
+static bool judge_shapes(const struct subject *s, bool *known)
+{
+    struct checker *c = s->c;
+    *known = true;
+    for (int i = 0; i < s->n->input_count; i++) {
+        const struct value *v = s->n->inputs[i];
+        if (!v || v->constant || shape_is_static(&v->shape))
+            continue;
+        *known = false;
+        const struct node *culprit = find_culprit(c, v);
+        struct finding *f = finding_add(c, s->n, SEVERITY_ERROR, "unknown_shape");
+        if (!f)
+            return false;
+        char text[SHAPE_TEXT_MAX];
+        f->message = arena_printf(c->a, c->err,
+                                  "the shape of input %.150s is not known (%s), because %s%.150s does "
+                                  "not tell it",
+                                  v->name, shape_text(&v->shape, text),
+                                  culprit ? "node " : "input ", culprit ? culprit->name : v->name);
+        f->actual = "null";
+        f->limit = "a known shape";
+        f->hint = culprit ? "Solve the finding of that node first."
+                          : "Give the shape with --option input.NAME=1x3x224x224.";
+        f->induced = culprit != NULL;
+        return f->message != NULL;
+    }
+    return true;
+}
+
+static bool judge_node(struct checker *c, const struct node *n)
+{
+    struct node_context *ctx = &c->ctx[n->index];
+    struct subject s = {.c = c, .n = n, .ctx = ctx};
+    const struct cell *t = ctx->torch;
+    bool known;
+    if (!t && (!ctx->onnx || !n->op))
+        return judge_unknown_operator(&s);
+    if (t && t->support == SUPPORT_NO)
+        return judge_unsupported(&s);
+    if (ctx->role == ROLE_RELU && ctx->host)
+        return true; /* part of the convolution */
+    if (!t && ctx->onnx->placement != PLACEMENT_BPU)
+        return judge_cpu(&s, SEVERITY_ERROR);
+    if (!judge_shapes(&s, &known) || !judge_dtypes(&s))
+        return false;
+    if (!t)
+        return judge_onnx(&s, SEVERITY_ERROR);
+
+    bool binds = list_binds(t->limits) || list_binds(t->reading);
+    if (!judge_limits(&s, t->limits, false, t->op, NULL, SEVERITY_ERROR) ||
+        !judge_limits(&s, t->reading, false, t->op, NULL, SEVERITY_ERROR) ||
+        !judge_general(&s, false, t->limits, t->reading, t->op, SEVERITY_ERROR))
+        return false;
+    if (!ctx->onnx || ctx->role == ROLE_QUANT || ctx->role == ROLE_DEQUANT)
+        return true; /* stubs stand at the border, where the CPU is expected */
+    if (ctx->onnx->placement != PLACEMENT_BPU)
+        return judge_cpu(&s, SEVERITY_WARNING);
+    return judge_onnx(&s, binds ? SEVERITY_WARNING : SEVERITY_ERROR);
+}
+
+/* ── the graph ─────────────────────────────────────────────────────────────────────────────── */
+
+static bool add_note(struct checker *c, const char *text)
+{
+    struct check_result *r = c->r;
+    const char **notes = ARENA_ARRAY(c->a, const char *, r->note_count + 1, c->err);
+    if (!notes || !text)
+        return false;
+    if (r->note_count)
+        memcpy(notes, r->notes, (size_t)r->note_count * sizeof(*notes));
+    notes[r->note_count++] = text;
+    r->notes = notes;
+    return true;
+}
+
+static bool add_notes(struct checker *c)
+{
+    bool unsigned_maps = false;
+    for (int i = 0; i < c->g->value_count; i++)
+        unsigned_maps |= c->g->values[i]->dtype == DT_QUINT8 && !c->g->values[i]->constant;
+    if (c->r->assumed_dtypes &&
+        !add_note(c, arena_printf(c->a, c->err,
+                                  "Tensors that the file leaves in float are judged as if quantized to "
+                                  "%s, the default of %s; override with dtype.NODE=qint16.",
+                                  dtype_name(c->m->feature_dtype), c->m->title)))
+        return false;
+    if (unsigned_maps &&
+        !add_note(c, "Unsigned 8-bit tensors are judged as qint8: the march has no unsigned dtype, "
+                     "and a conversion moves their zero point."))
+        return false;
+    if (c->g->opset && c->g->opset != 10 && c->g->opset != 11)
+        return add_note(c, arena_printf(c->a, c->err,
+                                        "The ONNX operator table is written for opset 10 and 11; this "
+                                        "file has opset %lld.",
+                                        (long long)c->g->opset));
+    return true;
+}
+
+static void count_verdicts(struct checker *c)
+{
+    struct check_result *r = c->r;
+    bool *direct = r->induced; /* first: has a direct error; turned round below */
+    for (int i = 0; i < r->finding_count; i++) {
+        const struct finding *f = &r->findings[i];
+        if (f->severity == SEVERITY_ERROR) {
+            r->error_count++;
+            r->verdicts[f->node->index] = NODE_ILLEGAL;
+            direct[f->node->index] |= !f->induced;
+        } else if (f->severity == SEVERITY_WARNING) {
+            r->warning_count++;
+        } else {
+            r->advice_count++;
+        }
+    }
+    for (int i = 0; i < c->g->node_count; i++) {
+        r->induced[i] = r->verdicts[i] == NODE_ILLEGAL && !direct[i];
+        if (r->verdicts[i] != NODE_ILLEGAL && c->g->nodes[i]->fold != FOLD_NONE)
+            r->verdicts[i] = NODE_FOLDED;
+        r->legal_count += r->verdicts[i] == NODE_LEGAL;
+        r->illegal_count += r->verdicts[i] == NODE_ILLEGAL;
+        r->folded_count += r->verdicts[i] == NODE_FOLDED;
+    }
+    r->legal = r->error_count == 0;
+}
+
+struct check_result *check_graph(struct graph *g, const struct march *m,
+                                 const struct check_options *opt, struct bpu_error *err)
+{
+    struct check_result *r = ARENA_NEW(g->arena, struct check_result, err);
+    if (!r)
+        return NULL;
+    struct checker c = {.g = g, .m = m, .opt = opt, .r = r, .a = g->arena, .err = err};
+    r->graph = g;
+    r->march = m;
+    r->verdicts = ARENA_ARRAY(g->arena, enum node_verdict, g->node_count, err);
+    r->induced = ARENA_ARRAY(g->arena, bool, g->node_count, err);
+    r->values = ARENA_ARRAY(g->arena, struct judged, g->value_count, err);
+    c.ctx = ARENA_ARRAY(g->arena, struct node_context, g->node_count, err);
+    c.uses = ARENA_ARRAY(g->arena, enum use, g->value_count, err);
+    c.users = graph_users_new(g, g->arena, err);
+    if (!r->verdicts || !r->induced || !r->values || !c.ctx || !c.uses || !c.users || !sort_rows(&c))
+        return NULL;
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = g->nodes[i];
+        c.ctx[i].torch = n->op ? checker_torch_row(&c, n->op->name) : NULL;
+        c.ctx[i].onnx = onnx_row_of(&c, n);
+    }
+    if (!context_build(&c) || !context_judge_dtypes(&c))
+        return NULL;
+    for (int i = 0; i < g->node_count; i++) {
+        c.first_finding = r->finding_count;
+        if (g->nodes[i]->fold == FOLD_NONE && !judge_node(&c, g->nodes[i]))
+            return NULL;
+    }
+    if (!add_notes(&c))
+        return NULL;
+    count_verdicts(&c);
+    return r;
+}

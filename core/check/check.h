@@ -1,0 +1,77 @@
+/* check: the legality of a graph on a march: all findings of all nodes, in graph order.
+ *
+ *   graph ─ context (dtypes as judged, fusion, outputs) ─ rules (march data) ─ findings ─ reports
+ *
+ * Limits are data of the march (core/march/march.h); what they measure (kernel_h, in_channels …) is a small
+ * function per quantity (check/quantity*.c); the message is made from the limit, so text and number cannot drift. */
+#ifndef BPU_CHECK_H
+#define BPU_CHECK_H
+
+#include "core/ir/graph.h"
+#include "core/march/march.h"
+
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_ADVICE };
+const char *severity_name(enum severity s);
+
+struct finding {
+    const char *rule; /* "conv2d.kernel_h" */
+    enum severity severity;
+    const struct node *node; /* NULL: the whole model */
+    const char *message;
+    const char *actual; /* JSON text of the actual value: 33, "reflect", [1,2] */
+    const char *limit;  /* "1..31" */
+    const char *hint;   /* what to do, or NULL */
+    const char *eager_replacement; /* "horizon.nn.Exp" or NULL */
+    bool induced;       /* caused by another node's fault (its shape or dtype is not known) */
+    const char *table;  /* "torch" or "onnx" */
+    const char *row;    /* the row of that table that the rule stands in */
+};
+
+enum node_verdict { NODE_LEGAL, NODE_ILLEGAL, NODE_FOLDED };
+
+/* What the checker worked out of a value: the dtype on the march, judged or from the file. */
+struct judged {
+    enum dtype dtype;
+    bool assumed; /* not in the file: judged as if quantized with the march's default */
+};
+
+struct check_result {
+    const struct graph *graph;
+    const struct march *march;
+    bool legal;
+    struct finding *findings;
+    int finding_count;
+    enum node_verdict *verdicts; /* [graph.node_count] */
+    bool *induced;               /* [graph.node_count]: illegal only by induced findings */
+    struct judged *values;       /* [graph.value_count] */
+    int legal_count, illegal_count, folded_count, error_count, warning_count, advice_count;
+    bool assumed_dtypes; /* a float graph was judged as if quantized */
+    const char **notes;  /* what was decided for the whole model and the user should know */
+    int note_count;
+};
+
+struct check_options {
+    double advice_us; /* < 0: no advice */
+    /* dtype overrides: "dtype.NODE" = "qint16" among the options of the job */
+    const struct check_override {
+        const char *node, *dtype;
+    } *overrides;
+    size_t override_count;
+};
+
+/* Judges g. The result lives in g's arena.  May mark nodes folded (batch norm behind a conv). */
+struct check_result *check_graph(struct graph *g, const struct march *m,
+                                 const struct check_options *opt, struct bpu_error *err) BPU_CHECKED;
+
+/* ── reports ── */
+struct report_head {
+    const char *model_id, *model_name, *model_format;
+};
+/* bpuhub.check/1 of the contract. */
+bool report_check_json(const struct check_result *r, const struct report_head *h, struct buf *out,
+                       struct bpu_error *err) BPU_CHECKED;
+/* For people at a terminal. */
+bool report_check_text(const struct check_result *r, const struct report_head *h, struct buf *out,
+                       struct bpu_error *err) BPU_CHECKED;
+
+#endif

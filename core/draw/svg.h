@@ -1,0 +1,26 @@
+/* svg: the writer.  It owns ids, classes, tooltips and styles; docs/drawing.md lists them. */
+#ifndef BPU_DRAW_SVG_H
+#define BPU_DRAW_SVG_H
+
+#include "core/draw/scene.h"
+
+#define SVG_MARGIN 24.0
+
+/* The head line, the legend and the list of what is illegal; returns their height. */
+double svg_header(const struct scene *s, struct buf *out, double *width);
+void svg_style(struct buf *out);
+/* A coordinate: at most one decimal, none if it is 0. */
+void svg_number(struct buf *out, double x);
+/* s as XML text or attribute; what is not valid becomes U+FFFD.  The short form ends after 400 bytes. */
+void svg_text(struct buf *out, const char *s);
+void svg_text_short(struct buf *out, const char *s);
+/* Lines of <title> text. */
+void svg_box_tooltip(const struct scene *s, int box, struct buf *out);
+void svg_net_tooltip(const struct scene *s, int net, struct buf *out);
+/* "legal", "illegal", "induced", "folded", "input", "output", "far". */
+const char *svg_box_state(const struct box *x);
+/* Class of an operator for colours: "conv". */
+const char *svg_op_class(const struct node *n);
+void svg_write(const struct scene *s, struct buf *out);
+
+#endif

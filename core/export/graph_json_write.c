@@ -1,0 +1,426 @@
+/* Writing a graph as graph JSON: the mirror image of core/import/graph_json*.c.
+ *
+ * A value of the graph is one of three things in the file: an input, a tensor, or a node's output.
+ * Nodes that only carry a constant (ONNX Constant) become the tensor itself, since no row of the
+ * operator table could compute it again; every other node that was folded is written as it stands
+ * and folds again on reading. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/export/export.h"
+#include "core/ops/op.h"
+
+#define SMALL_TENSOR 64
+
+/* Length of the valid UTF-8 sequence at s, 0 if it is none (overlong, surrogate, cut off). */
+static size_t utf8_length(const unsigned char *s)
+{
+    static const unsigned char least[5] = {0, 0, 0x80, 0xA0, 0x90};
+    if (s[0] < 0x80)
+        return 1;
+    size_t n = s[0] >= 0xC2 && s[0] < 0xE0   ? 2
+               : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+               : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
+                                             : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    if ((s[0] == 0xE0 || s[0] == 0xF0) && s[1] < least[n])
+        return 0;
+    if ((s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF4 && s[1] >= 0x90))
+        return 0;
+    return n;
+}
+
+static void put_string(struct buf *out, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    buf_putc(out, '"');
+    while (*s) {
+        size_t n = utf8_length(s);
+        if (n == 0) {
+            buf_puts(out, "\xEF\xBF\xBD"); /* U+FFFD: JSON is UTF-8, the name was not */
+            s++;
+        } else if (*s == '"' || *s == '\\') {
+            buf_printf(out, "\\%c", *s++);
+        } else if (*s < 0x20 || *s == 0x7F) {
+            buf_printf(out, "\\u%04x", *s++);
+        } else {
+            buf_add(out, s, n);
+            s += n;
+        }
+    }
+    buf_putc(out, '"');
+}
+
+/* The shortest decimal that reads back as the same double, always with a point or an exponent, so
+ * that it reads back as a real. */
+static void put_real(struct buf *out, double x)
+{
+    char text[40];
+    if (!isfinite(x)) {
+        buf_puts(out, isnan(x) ? "\"nan\"" : x > 0 ? "\"inf\"" : "\"-inf\"");
+        return;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            break;
+    }
+    buf_puts(out, text);
+    if (!strpbrk(text, ".e"))
+        buf_puts(out, ".0");
+}
+
+static void put_shape(struct buf *out, const struct shape *s)
+{
+    if (s->rank < 0) {
+        buf_puts(out, "null");
+        return;
+    }
+    buf_putc(out, '[');
+    for (int i = 0; i < s->rank; i++) {
+        buf_puts(out, i ? "," : "");
+        if (s->dim[i] < 0)
+            buf_puts(out, "null");
+        else
+            buf_printf(out, "%" PRId64, s->dim[i]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_scale(struct buf *out, const struct quant *q)
+{
+    if (q->count != 1)
+        buf_putc(out, '[');
+    for (int i = 0; i < q->count; i++) {
+        buf_puts(out, i ? "," : "");
+        put_real(out, q->scale[i]);
+    }
+    if (q->count != 1)
+        buf_putc(out, ']');
+}
+
+static bool has_zero_point(const struct quant *q)
+{
+    for (int i = 0; q->zero_point && i < q->count; i++)
+        if (q->zero_point[i] != 0)
+            return true;
+    return false;
+}
+
+static void put_zero_point(struct buf *out, const struct quant *q)
+{
+    if (q->count != 1)
+        buf_putc(out, '[');
+    for (int i = 0; i < q->count; i++)
+        buf_printf(out, "%s%" PRId64, i ? "," : "", q->zero_point[i]);
+    if (q->count != 1)
+        buf_putc(out, ']');
+}
+
+/* , "scale": …, "zero_point": …, "axis": … of an input or a tensor. */
+static void put_quant(struct buf *out, const struct quant *q, int default_axis)
+{
+    if (q->count == 0)
+        return;
+    buf_puts(out, ", \"scale\": ");
+    put_scale(out, q);
+    if (has_zero_point(q)) {
+        buf_puts(out, ", \"zero_point\": ");
+        put_zero_point(out, q);
+    }
+    if (q->count > 1 && q->axis != default_axis)
+        buf_printf(out, ", \"axis\": %d", q->axis);
+}
+
+/* An ONNX Constant and its like: no operands, and an output that is known. */
+static bool is_constant_node(const struct node *n)
+{
+    if (n->input_count || n->param_count || n->output_count != 1)
+        return false;
+    const struct value *v = n->outputs[0];
+    return v->constant && (v->constant->data || v->constant->bytes == 0);
+}
+
+static void put_base64(struct buf *out, const unsigned char *p, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char chunk[1024];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t bits = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
+                        (i + 2 < n ? p[i + 2] : 0);
+        chunk[used++] = digits[bits >> 18];
+        chunk[used++] = digits[bits >> 12 & 63];
+        chunk[used++] = i + 1 < n ? digits[bits >> 6 & 63] : '=';
+        chunk[used++] = i + 2 < n ? digits[bits & 63] : '=';
+        if (used == sizeof chunk) {
+            buf_add(out, chunk, used);
+            used = 0;
+        }
+    }
+    buf_add(out, chunk, used);
+}
+
+/* Elements separated by the caller's loop: false for the first. */
+static void put_separator(struct buf *out, bool *more)
+{
+    buf_puts(out, *more ? ",\n  " : "\n  ");
+    *more = true;
+}
+
+static void put_inputs(struct buf *out, const struct graph *g)
+{
+    bool more = false;
+    buf_puts(out, ",\n \"inputs\": [");
+    for (int i = 0; i < g->input_count; i++) {
+        const struct value *v = g->inputs[i];
+        put_separator(out, &more);
+        buf_puts(out, "{\"name\": ");
+        put_string(out, v->name);
+        buf_puts(out, ", \"shape\": ");
+        put_shape(out, &v->shape);
+        if (v->dtype != DT_UNKNOWN)
+            buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
+        put_quant(out, &v->quant, 1);
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
+static enum attr_kind row_kind(const struct node *n, const struct attr *a)
+{
+    const struct op_attr *spec = n->op ? op_attr_find(n->op, a->name) : NULL;
+    return spec && spec->kind != ATTR_NONE ? spec->kind : a->kind;
+}
+
+static void put_attr(struct buf *out, const struct node *n, const struct attr *a)
+{
+    switch (a->kind) {
+    case ATTR_NONE: buf_puts(out, "null"); break;
+    case ATTR_BOOL:
+    case ATTR_INT:
+        /* Importers may set 0 or 1 where the row wants a boolean, and the other way round. */
+        if (row_kind(n, a) == ATTR_BOOL)
+            buf_puts(out, a->i ? "true" : "false");
+        else if (row_kind(n, a) == ATTR_FLOAT || row_kind(n, a) == ATTR_FLOATS)
+            put_real(out, (double)a->i);
+        else
+            buf_printf(out, "%" PRId64, a->i);
+        break;
+    case ATTR_FLOAT: put_real(out, a->f); break;
+    case ATTR_STRING: put_string(out, a->s); break;
+    case ATTR_INTS:
+    case ATTR_FLOATS:
+        buf_putc(out, '[');
+        for (int i = 0; i < a->count; i++) {
+            buf_puts(out, i ? "," : "");
+            if (a->kind == ATTR_INTS && row_kind(n, a) != ATTR_FLOATS)
+                buf_printf(out, "%" PRId64, a->ints[i]);
+            else
+                put_real(out, a->kind == ATTR_INTS ? (double)a->ints[i] : a->floats[i]);
+        }
+        buf_putc(out, ']');
+        break;
+    }
+}
+
+static void put_names(struct buf *out, const char *key, struct value *const *list, int count)
+{
+    buf_printf(out, ", \"%s\": [", key);
+    for (int i = 0; i < count; i++) {
+        buf_puts(out, i ? "," : "");
+        if (list[i])
+            put_string(out, list[i]->name);
+        else
+            buf_puts(out, "null");
+    }
+    buf_putc(out, ']');
+}
+
+static void put_origin(struct buf *out, const struct node *n)
+{
+    const struct origin *o = &n->origin;
+    bool source = o->source_op && strcmp(o->source_op, n->op_name) != 0;
+    if (!source && !o->scope && !o->file && o->line < 0 && o->byte < 0)
+        return;
+    const char *comma = "";
+    buf_puts(out, ", \"origin\": {");
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        {"source_op", source ? o->source_op : NULL}, {"scope", o->scope}, {"file", o->file}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (!texts[i].text || !texts[i].text[0])
+            continue;
+        buf_printf(out, "%s\"%s\": ", comma, texts[i].key);
+        put_string(out, texts[i].text);
+        comma = ", ";
+    }
+    if (o->line >= 0) {
+        buf_printf(out, "%s\"line\": %" PRId64, comma, o->line);
+        comma = ", ";
+    }
+    if (o->byte >= 0)
+        buf_printf(out, "%s\"byte\": %" PRId64, comma, o->byte);
+    buf_putc(out, '}');
+}
+
+/* The five lists with an entry per output; a list without content is left out. */
+static void put_outputs(struct buf *out, const struct node *n)
+{
+    bool dtypes = false, scales = false, zeros = false, axes = false;
+    buf_puts(out, ", \"output_shapes\": [");
+    for (int i = 0; i < n->output_count; i++) {
+        const struct value *v = n->outputs[i];
+        buf_puts(out, i ? "," : "");
+        put_shape(out, &v->shape);
+        dtypes |= v->dtype != DT_UNKNOWN;
+        scales |= v->quant.count > 0;
+        zeros |= has_zero_point(&v->quant);
+        axes |= v->quant.count > 1 && v->quant.axis != 1;
+    }
+    buf_putc(out, ']');
+    if (dtypes)
+        buf_puts(out, ", \"output_dtypes\": [");
+    for (int i = 0; dtypes && i < n->output_count; i++) {
+        enum dtype t = n->outputs[i]->dtype;
+        buf_printf(out, t == DT_UNKNOWN ? "%snull" : "%s\"%s\"", i ? "," : "", dtype_name(t));
+    }
+    buf_puts(out, dtypes ? "]" : "");
+    if (scales)
+        buf_puts(out, ", \"output_scales\": [");
+    for (int i = 0; scales && i < n->output_count; i++) {
+        buf_puts(out, i ? "," : "");
+        if (n->outputs[i]->quant.count)
+            put_scale(out, &n->outputs[i]->quant);
+        else
+            buf_puts(out, "null");
+    }
+    buf_puts(out, scales ? "]" : "");
+    if (zeros)
+        buf_puts(out, ", \"output_zero_points\": [");
+    for (int i = 0; zeros && i < n->output_count; i++) {
+        buf_puts(out, i ? "," : "");
+        if (has_zero_point(&n->outputs[i]->quant))
+            put_zero_point(out, &n->outputs[i]->quant);
+        else
+            buf_puts(out, "null");
+    }
+    buf_puts(out, zeros ? "]" : "");
+    if (axes)
+        buf_puts(out, ", \"output_axes\": [");
+    for (int i = 0; axes && i < n->output_count; i++) {
+        const struct quant *q = &n->outputs[i]->quant;
+        if (q->count > 1)
+            buf_printf(out, "%s%d", i ? "," : "", q->axis);
+        else
+            buf_puts(out, i ? ",null" : "null");
+    }
+    buf_puts(out, axes ? "]" : "");
+}
+
+static void put_node(struct buf *out, const struct node *n)
+{
+    buf_puts(out, "{\"name\": ");
+    put_string(out, n->name);
+    buf_puts(out, ", \"op\": ");
+    put_string(out, n->op_name);
+    put_names(out, "inputs", n->inputs, n->input_count);
+    put_names(out, "outputs", n->outputs, n->output_count);
+    if (n->attr_count)
+        buf_puts(out, ", \"attrs\": {");
+    for (int i = 0; i < n->attr_count; i++) {
+        buf_puts(out, i ? ", " : "");
+        put_string(out, n->attrs[i].name);
+        buf_puts(out, ": ");
+        put_attr(out, n, &n->attrs[i]);
+    }
+    buf_puts(out, n->attr_count ? "}" : "");
+    const char *comma = ", \"params\": {";
+    for (int i = 0; i < n->param_count; i++) {
+        if (!n->params[i].value)
+            continue;
+        buf_puts(out, comma);
+        put_string(out, n->params[i].name);
+        buf_puts(out, ": ");
+        put_string(out, n->params[i].value->name);
+        comma = ", ";
+    }
+    buf_puts(out, strcmp(comma, ", ") == 0 ? "}" : "");
+    put_outputs(out, n);
+    put_origin(out, n);
+    buf_putc(out, '}');
+}
+
+static void put_tensor(struct buf *out, const struct value *v, bool with_data)
+{
+    int64_t elements = shape_elements(&v->shape);
+    put_string(out, v->name);
+    buf_puts(out, ": {\"shape\": ");
+    put_shape(out, &v->shape);
+    buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
+    put_quant(out, &v->quant, 0);
+    if ((v->constant->data || v->constant->bytes == 0) &&
+        (with_data || (elements >= 0 && elements <= SMALL_TENSOR))) {
+        buf_puts(out, ", \"data\": \"");
+        if (v->constant->bytes)
+            put_base64(out, v->constant->data, v->constant->bytes);
+        buf_putc(out, '"');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_tensors(struct buf *out, const struct graph *g, bool with_data)
+{
+    bool more = false;
+    for (int i = 0; i < g->value_count; i++) {
+        const struct value *v = g->values[i];
+        bool tensor = v->producer ? is_constant_node(v->producer) : v->constant && !v->is_input;
+        if (!tensor)
+            continue;
+        if (!more)
+            buf_puts(out, ",\n \"tensors\": {");
+        put_separator(out, &more);
+        put_tensor(out, v, with_data);
+    }
+    buf_puts(out, more ? "}" : "");
+}
+
+bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
+                       struct bpu_error *err)
+{
+    bool more = false;
+    buf_puts(out, "{\"format\": \"bpuhub.graph/1\"");
+    if (g->name && g->name[0]) {
+        buf_puts(out, ", \"name\": ");
+        put_string(out, g->name);
+    }
+    if (g->producer && g->producer[0]) {
+        buf_puts(out, ", \"producer\": ");
+        put_string(out, g->producer);
+    }
+    if (g->opset)
+        buf_printf(out, ", \"opset\": %" PRId64, g->opset);
+    put_inputs(out, g);
+    buf_puts(out, ",\n \"nodes\": [");
+    for (int i = 0; i < g->node_count; i++) {
+        if (is_constant_node(g->nodes[i]))
+            continue;
+        put_separator(out, &more);
+        put_node(out, g->nodes[i]);
+    }
+    buf_puts(out, "]");
+    put_names(out, "outputs", g->outputs, g->output_count);
+    put_tensors(out, g, with_data);
+    for (int i = 0; i < g->note_count; i++) {
+        buf_puts(out, i ? ", " : ",\n \"notes\": [");
+        put_string(out, g->notes[i]);
+    }
+    buf_puts(out, g->note_count ? "]}\n" : "}\n");
+    return buf_ok(out, err);
+}

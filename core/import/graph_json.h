@@ -1,0 +1,34 @@
+/* graph_json: the parts of the graph JSON reader; core/import/graph_json.c has the pipeline. */
+#ifndef BPU_IMPORT_GRAPH_JSON_H
+#define BPU_IMPORT_GRAPH_JSON_H
+
+#include "core/import/import.h"
+#include "core/import/json_read.h"
+
+struct json_reader {
+    const struct import_request *req;
+    struct graph *g;
+    json_t *root;
+    bool tensors_left_out;    /* no "tensors" at all: params are names without content */
+    struct node **file_nodes; /* in the order of the file */
+};
+
+/* "tensors": each becomes a constant; without "data" its content is not known. */
+bool json_tensors(struct json_reader *r, struct bpu_error *err) BPU_CHECKED;
+/* "nodes": creates them with their outputs, then links operands and params, then reads attributes.
+ */
+bool json_nodes(struct json_reader *r, struct bpu_error *err) BPU_CHECKED;
+/* Reads what the file says about the outputs of node i, infers, and compares. Operands must be
+ * done. */
+bool json_node_apply(struct json_reader *r, size_t i, struct bpu_error *err) BPU_CHECKED;
+/* "attrs" of a bound or unbound node. */
+bool json_attrs(struct json_reader *r, struct node *n, json_t *attrs, const struct json_at *at,
+                struct bpu_error *err) BPU_CHECKED;
+/* The value of that name, or an error that names the place and a name that is like it. */
+struct value *json_find_value(struct json_reader *r, const json_t *name, const struct json_at *at,
+                              struct bpu_error *err) BPU_CHECKED;
+/* A name for a value that nothing has yet; says what has it otherwise. */
+bool json_name_free(const struct json_reader *r, const char *name, const struct json_at *at,
+                    struct bpu_error *err) BPU_CHECKED;
+
+#endif

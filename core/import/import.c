@@ -1,0 +1,96 @@
+/* Which reader takes the bytes. */
+#include "core/import/import.h"
+
+#include <string.h>
+
+#include "core/import/onnx_wire.h"
+
+static size_t skip_space(const unsigned char *p, size_t n)
+{
+    size_t i = n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r'))
+        i++;
+    return i;
+}
+
+const char *import_detect(const void *head, size_t n)
+{
+    const unsigned char *p = head;
+    if (n >= 4 && memcmp(p, "PK\x03\x04", 4) == 0)
+        return "torchscript";
+    size_t start = skip_space(p, n);
+    if (start < n && p[start] == '{')
+        return "graph-json";
+    return n > 0 && onnx_wire_looks_like_model(p, n) ? "onnx" : NULL;
+}
+
+/* What the bytes are, when they are something well known that is no model. */
+static const char *known_stranger(const unsigned char *p, size_t n)
+{
+    static const struct {
+        const char *magic;
+        size_t size;
+        const char *what;
+    } strangers[] = {
+        {"\x80\x02\x8a\x0al\xfc\x9c", 7, "a PyTorch checkpoint of the legacy (pre-1.6) pickle format"},
+        {"\x80\x02", 2, "a Python pickle"},
+        {"\x80\x03", 2, "a Python pickle"},
+        {"\x80\x04", 2, "a Python pickle"},
+        {"\x80\x05", 2, "a Python pickle"},
+        {"\x89PNG", 4, "a PNG picture"},
+        {"\xff\xd8\xff", 3, "a JPEG picture"},
+        {"\x89HDF\r\n", 6, "an HDF5 file (Keras)"},
+        {"\x1f\x8b", 2, "a gzip archive"},
+        {"\x93NUMPY", 6, "a NumPy array"},
+        {"\x7f" "ELF", 4, "a program"},
+        {"%PDF", 4, "a PDF document"},
+        {"<", 1, "an XML or HTML text"},
+    };
+    if (n >= 8 && memcmp(p + 4, "TFL3", 4) == 0)
+        return "a TensorFlow Lite model";
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++)
+        if (n >= strangers[i].size && memcmp(p, strangers[i].magic, strangers[i].size) == 0)
+            return strangers[i].what;
+    for (size_t i = 0; i < n && i < 256; i++)
+        if (p[i] < 9 || p[i] > 126)
+            return NULL;
+    return "a text";
+}
+
+static void unrecognised(const struct import_request *req, struct bpu_error *err)
+{
+    const char *stranger = known_stranger(req->data, req->size);
+    if (req->size == 0)
+        error_set(err, BPU_NOT_A_MODEL, "byte 0", "the file is empty");
+    else if (stranger)
+        error_set(err, BPU_NOT_A_MODEL, "byte 0", "the file is %s, not a model that BPU Hub reads",
+                  stranger);
+    else
+        error_set(err, BPU_NOT_A_MODEL, "byte 0",
+                  "the file begins with %02x %02x %02x %02x, which is no known model format",
+                  req->data[0], req->size > 1 ? req->data[1] : 0u, req->size > 2 ? req->data[2] : 0u,
+                  req->size > 3 ? req->data[3] : 0u);
+    error_hint(err, "Accepted are ONNX files (torch.onnx.export) and BPU Hub graph JSON.");
+}
+
+struct graph *import_model(struct arena *a, const struct import_request *req, struct bpu_error *err)
+{
+    const char *format = import_detect(req->data, req->size);
+    struct graph *g = NULL;
+    if (!format)
+        unrecognised(req, err);
+    else if (strcmp(format, "onnx") == 0)
+        g = import_onnx(a, req, err);
+    else if (strcmp(format, "graph-json") == 0)
+        g = import_graph_json(a, req, err);
+    else {
+        error_set(err, BPU_UNSUPPORTED, "byte 0",
+                  "the file is a zip archive (TorchScript, torch.export or a checkpoint), which "
+                  "this version does not read");
+        error_hint(err, "Export the network with torch.onnx.export(model, input, \"model.onnx\", "
+                        "opset_version=11) and upload the .onnx file.");
+    }
+    if (!g || !import_options_used(req, g, err) || !graph_verify(g, err))
+        return NULL;
+    return g;
+}

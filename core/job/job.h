@@ -1,0 +1,63 @@
+/* job: the way of one model through core/, from bytes to reports.
+ *
+ * The command line and the sandboxed job child call the same function.  A job is pure: the same
+ * model, kind, march, options and tool version give the same artifacts to the byte. */
+#ifndef BPU_JOB_H
+#define BPU_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+
+struct job_option {
+    const char *key, *value;
+};
+
+struct job_request {
+    const char *kind;  /* "check" or "visualize"; see job_kind_known() */
+    const char *march; /* "bernoulli2" or "bayes", any case; may be NULL for visualize */
+    const char *model_id;   /* SHA-256 of the bytes in hex, for the reports */
+    const char *model_name; /* the file name as the user knows it */
+    const struct job_option *options;
+    size_t option_count;
+    size_t memory_quota; /* bytes that the job's arena may take */
+};
+
+#define JOB_MAX_ARTIFACTS 8
+
+struct job_artifact {
+    char name[48]; /* "report.json", "graph.svg", "model.json" … */
+    char type[48]; /* media type */
+    struct buf bytes;
+};
+
+struct job_result {
+    char verdict[16]; /* "legal", "illegal" or "" where the kind gives none */
+    struct job_artifact artifacts[JOB_MAX_ARTIFACTS];
+    size_t artifact_count;
+};
+
+/* Told where the work is: stage is a short word ("import", "check", "draw"), done is 0..1. */
+typedef void job_progress_fn(void *ctx, const char *stage, double done);
+
+/* True if job_run can do this kind in this version. */
+bool job_kind_known(const char *kind);
+
+/* Runs the job over `size` bytes at `data` (read only; must stay valid during the call).  On success
+ * fills *out, which the caller releases with job_result_fini(); on failure *err says what and
+ * where, and *out is empty. Artifacts of a check: report.json, model.json. Of visualize: graph.svg, model.json.
+ * model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model. */
+bool job_run(const struct job_request *request, const void *data, size_t size,
+             job_progress_fn *progress, void *progress_ctx, struct job_result *out,
+             struct bpu_error *err) BPU_CHECKED;
+void job_result_fini(struct job_result *r);
+/* NULL if there is none of that name. */
+const struct job_artifact *job_result_find(const struct job_result *r, const char *name);
+
+/* Loads what a job would load lazily (tables, plugins, fonts), so that a child forked from a warm
+ * template needs no file system. */
+void job_warm_up(void);
+
+#endif

@@ -1,0 +1,255 @@
+/* bpuhub check, visualize, dump, convert, ops: one model, one process, no server. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check/check.h"
+#include "core/draw/draw.h"
+#include "core/export/export.h"
+#include "core/job/load.h"
+#include "core/march/march.h"
+#include "server/cli.h"
+
+#define DEFAULT_MEMORY_MIB 4096
+
+enum { OPT_MARCH = 1000, OPT_JSON, OPT_OPTION, OPT_ADVICE, OPT_MEMORY, OPT_HELP };
+
+static const struct option long_options[] = {
+    {"march", required_argument, NULL, OPT_MARCH},
+    {"json", required_argument, NULL, OPT_JSON},
+    {"option", required_argument, NULL, OPT_OPTION},
+    {"advice", required_argument, NULL, OPT_ADVICE},
+    {"memory", required_argument, NULL, OPT_MEMORY},
+    {"output", required_argument, NULL, 'o'},
+    {"help", no_argument, NULL, OPT_HELP},
+    {0},
+};
+
+struct command {
+    struct cli cli;
+    const char *json, *output;
+    struct cli_file file;
+    struct arena arena;
+    struct graph *graph;
+    const struct march *march;
+};
+
+static int usage(const struct cli *c, const char *text)
+{
+    fprintf(stderr, "usage: bpuhub %s %s\n", c->command, text);
+    return 2;
+}
+
+/* Fills c from the command line. *exit_code is set when false comes back. */
+static bool parse(struct command *c, const char *name, const char *text, int argc, char **argv,
+                  int *exit_code)
+{
+    struct bpu_error err = {0};
+    memset(c, 0, sizeof *c);
+    c->cli.command = name;
+    c->cli.memory = (size_t)DEFAULT_MEMORY_MIB << 20;
+    optind = 1;
+    int opt;
+    while ((opt = getopt_long(argc, argv, "o:", long_options, NULL)) != -1) {
+        char advice[64];
+        bool ok = true;
+        switch (opt) {
+        case OPT_MARCH: c->cli.march = optarg; break;
+        case OPT_JSON: c->json = optarg; break;
+        case 'o': c->output = optarg; break;
+        case OPT_OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
+        case OPT_ADVICE:
+            snprintf(advice, sizeof advice, "advice=%s", optarg);
+            ok = cli_add_option(&c->cli, advice, &err);
+            if (ok)
+                c->cli.options[c->cli.option_count - 1].value = optarg;
+            break;
+        case OPT_MEMORY: {
+            char *end;
+            unsigned long mib = strtoul(optarg, &end, 10);
+            if (!*optarg || *end || mib == 0 || mib > 1 << 20)
+                ok = error_set(&err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB",
+                               optarg);
+            c->cli.memory = (size_t)mib << 20;
+            break;
+        }
+        case OPT_HELP:
+            printf("usage: bpuhub %s %s\n", name, text);
+            *exit_code = 0;
+            return false;
+        default: *exit_code = usage(&c->cli, text); return false;
+        }
+        if (!ok) {
+            *exit_code = cli_fail(&c->cli, &err);
+            return false;
+        }
+    }
+    if (optind + 1 == argc)
+        c->cli.model = argv[optind];
+    else if (optind < argc) {
+        *exit_code = usage(&c->cli, text);
+        return false;
+    }
+    return true;
+}
+
+/* March and model, as far as given. */
+static bool open_model(struct command *c, struct bpu_error *err)
+{
+    arena_init(&c->arena, c->cli.memory);
+    if (c->cli.march) {
+        c->march = march_find(c->cli.march);
+        if (!c->march)
+            return job_unknown_march(c->cli.march, err);
+    }
+    if (!cli_open(c->cli.model, &c->file, err))
+        return false;
+    c->graph = job_load(&c->arena, c->file.data, c->file.size, cli_base_name(c->cli.model),
+                        c->cli.options, c->cli.option_count, err);
+    return c->graph != NULL;
+}
+
+static void close_model(struct command *c)
+{
+    arena_fini(&c->arena);
+    cli_close(&c->file);
+}
+
+static struct check_result *judge(struct command *c, struct bpu_error *err)
+{
+    struct check_options options;
+    if (!job_check_options(c->cli.options, c->cli.option_count, &c->arena, &options, err))
+        return NULL;
+    return check_graph(c->graph, c->march, &options, err);
+}
+
+int cli_check(int argc, char **argv)
+{
+    static const char text[] = "MODEL --march MARCH [--json FILE|-] [--advice US] "
+                               "[--option KEY=VALUE …] [--memory MIB]";
+    struct command c;
+    struct bpu_error err = {0};
+    int code;
+    if (!parse(&c, "check", text, argc, argv, &code))
+        return code;
+    if (!c.cli.model || !c.cli.march || c.output)
+        return usage(&c.cli, text);
+    struct buf out;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    struct check_result *r = open_model(&c, &err) ? judge(&c, &err) : NULL;
+    bool ok = r != NULL;
+    struct report_head head = {c.file.id, cli_base_name(c.cli.model), ok ? c.graph->format : ""};
+    bool to_stdout = c.json && strcmp(c.json, "-") == 0;
+    if (ok && c.json) {
+        ok = report_check_json(r, &head, &out, &err) && cli_write(c.json, &out, &err);
+        buf_clear(&out);
+    }
+    if (ok && !to_stdout)
+        ok = report_check_text(r, &head, &out, &err) && cli_write("-", &out, &err);
+    code = ok ? (r->legal ? 0 : 1) : cli_fail(&c.cli, &err);
+    buf_fini(&out);
+    close_model(&c);
+    return code;
+}
+
+int cli_visualize(int argc, char **argv)
+{
+    static const char text[] = "MODEL [--march MARCH] [--option KEY=VALUE …] -o graph.svg";
+    struct command c;
+    struct bpu_error err = {0};
+    int code;
+    if (!parse(&c, "visualize", text, argc, argv, &code))
+        return code;
+    if (!c.cli.model || !c.output || c.json)
+        return usage(&c.cli, text);
+    struct buf out;
+    struct check_result *r = NULL;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    draw_warm_up();
+    bool ok = open_model(&c, &err) && (!c.march || (r = judge(&c, &err))) &&
+              draw_svg(c.graph, r, &out, &err) && cli_write(c.output, &out, &err);
+    code = ok ? 0 : cli_fail(&c.cli, &err);
+    buf_fini(&out);
+    close_model(&c);
+    return code;
+}
+
+int cli_dump(int argc, char **argv)
+{
+    static const char text[] = "MODEL [--option KEY=VALUE …] [-o graph.txt]";
+    struct command c;
+    struct bpu_error err = {0};
+    int code;
+    if (!parse(&c, "dump", text, argc, argv, &code))
+        return code;
+    if (!c.cli.model || c.json)
+        return usage(&c.cli, text);
+    struct buf out;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    bool ok = open_model(&c, &err);
+    if (ok) {
+        graph_dump(c.graph, &out);
+        ok = buf_ok(&out, &err) && cli_write(c.output ? c.output : "-", &out, &err);
+    }
+    code = ok ? 0 : cli_fail(&c.cli, &err);
+    buf_fini(&out);
+    close_model(&c);
+    return code;
+}
+
+int cli_convert(int argc, char **argv)
+{
+    static const char text[] = "MODEL [--option KEY=VALUE …] -o graph.json";
+    struct command c;
+    struct bpu_error err = {0};
+    int code;
+    if (!parse(&c, "convert", text, argc, argv, &code))
+        return code;
+    if (!c.cli.model || !c.output || c.json)
+        return usage(&c.cli, text);
+    struct buf out;
+    buf_init(&out, (size_t)4 << 30);
+    bool ok = open_model(&c, &err) && export_graph_json(c.graph, &out, true, &err) &&
+              cli_write(c.output, &out, &err);
+    code = ok ? 0 : cli_fail(&c.cli, &err);
+    buf_fini(&out);
+    close_model(&c);
+    return code;
+}
+
+int cli_ops(int argc, char **argv)
+{
+    static const char text[] = "[--march MARCH] [--json]";
+    static const struct option options[] = {{"march", required_argument, NULL, OPT_MARCH},
+                                            {"json", no_argument, NULL, OPT_JSON},
+                                            {"help", no_argument, NULL, OPT_HELP},
+                                            {0}};
+    struct cli c = {.command = "ops"};
+    struct bpu_error err = {0};
+    const struct march *m = NULL;
+    bool json = false;
+    int opt;
+    optind = 1;
+    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (opt) {
+        case OPT_MARCH:
+            if (!(m = march_find(optarg))) {
+                job_unknown_march(optarg, &err);
+                return cli_fail(&c, &err);
+            }
+            break;
+        case OPT_JSON: json = true; break;
+        case OPT_HELP: printf("usage: bpuhub ops %s\n", text); return 0;
+        default: return usage(&c, text);
+        }
+    if (optind != argc)
+        return usage(&c, text);
+    struct buf out;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    bool ok = (json ? march_ops_json(m, &out, &err) : march_ops_text(m, &out, &err)) &&
+              cli_write("-", &out, &err);
+    int code = ok ? 0 : cli_fail(&c, &err);
+    buf_fini(&out);
+    return code;
+}

@@ -1,0 +1,318 @@
+/* Design: libmicrohttpd with epoll and one internal thread.  Its access handler is called for the
+ * head, for each piece of the body, at the body's end, and again after each resumption; this file
+ * turns that into: route and guard at the head, feed the body, call the handler once, send what it
+ * (or a task on another thread) prepared.
+ *
+ * A request refused at its head is answered at once only if the client waits for `100 Continue` or the body
+ * is large: an early answer closes the connection, and clients that are still sending may lose it.  Smaller bodies are
+ * read and dropped first. */
+#include "server/http.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/http_upload.h"
+#include "server/json.h"
+
+#define CONNECTION_MEMORY ((size_t)256 << 10)
+#define CONNECTION_INCREMENT ((size_t)64 << 10)
+#define CONNECTIONS_MAX 16384u
+#define IDLE_SECONDS 60u
+#define ARENA_QUOTA ((size_t)64 << 20)
+#define DROP_BEFORE_ANSWER ((int64_t)4 << 20)
+#define DRAIN_SECONDS 10
+
+uint64_t clock_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+struct http_request *http_request_of(struct task *t)
+{
+    return (struct http_request *)((char *)t - offsetof(struct http_request, task));
+}
+
+void http_suspend(struct http_request *r)
+{
+    r->suspended = true;
+    atomic_fetch_add(&r->server->suspended, 1);
+    MHD_suspend_connection(r->connection);
+}
+
+void http_resume(struct http_request *r)
+{
+    /* The request may be freed as soon as the connection runs again. */
+    struct http_server *h = r->server;
+    MHD_resume_connection(r->connection);
+    atomic_fetch_sub(&h->suspended, 1);
+}
+
+void http_post(struct http_request *r, enum task_lane lane,
+               bool (*run)(struct task *t, struct store *s), void (*after)(struct task *t))
+{
+    http_suspend(r);
+    http_post_next(r, lane, run, after);
+}
+
+void http_post_next(struct http_request *r, enum task_lane lane,
+                    bool (*run)(struct task *t, struct store *s), void (*after)(struct task *t))
+{
+    r->task = (struct task){.run = run, .after = after};
+    tasks_post(r->server->tasks, lane, &r->task);
+}
+
+void http_after(struct task *t)
+{
+    struct http_request *r = http_request_of(t);
+    if (t->err.code != BPU_NONE)
+        http_reply_error(r, &t->err);
+    http_resume(r);
+}
+
+const char *http_query(struct http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *http_header(struct http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+int http_prefer_wait(struct http_request *r, int fallback)
+{
+    const char *p = http_header(r, "Prefer");
+    while (p && *p) {
+        p += strspn(p, " \t,;");
+        size_t n = strcspn(p, ",;");
+        const char *eq = memchr(p, '=', n);
+        if (eq && strncasecmp(p, "wait", 4) == 0 && strspn(p + 4, " \t") == (size_t)(eq - p - 4)) {
+            char *end;
+            errno = 0;
+            long v = strtol(eq + 1 + strspn(eq + 1, " \t\""), &end, 10);
+            if (!errno && end > eq + 1 && v >= 0) {
+                r->preference_applied = "wait";
+                return v > 60 ? 60 : (int)v;
+            }
+        }
+        p += n;
+    }
+    return fallback;
+}
+
+bool http_idempotency_key(struct http_request *r, const char **key, struct bpu_error *err)
+{
+    *key = http_header(r, "Idempotency-Key");
+    if (!*key)
+        return true;
+    size_t n = strlen(*key);
+    bool plain = n >= 1 && n <= 128;
+    for (size_t i = 0; plain && i < n; i++)
+        plain = (*key)[i] > 0x20 && (*key)[i] < 0x7f;
+    if (plain)
+        return true;
+    error_set(err, BPU_USAGE, "Idempotency-Key", "the key is not 1 to 128 printable characters");
+    return error_hint(err, "send a random UUID, and the same one when you repeat the request");
+}
+
+static enum MHD_Result answer(struct http_request *r)
+{
+    http_reply_headers(r);
+    enum MHD_Result ok = MHD_queue_response(r->connection, r->status, r->response);
+    MHD_destroy_response(r->response);
+    r->response = NULL;
+    return ok;
+}
+
+static bool method_parse(const char *text, enum http_method *method)
+{
+    if (strcmp(text, "GET") == 0 || strcmp(text, "HEAD") == 0)
+        *method = METHOD_GET;
+    else if (strcmp(text, "POST") == 0)
+        *method = METHOD_POST;
+    else if (strcmp(text, "DELETE") == 0)
+        *method = METHOD_DELETE;
+    else
+        return false;
+    return true;
+}
+
+/* Finds the route and lets it look at the head; leaves a response if the request is refused. */
+static void request_head(struct http_request *r, const char *method)
+{
+    struct bpu_error err = {0};
+    r->path = arena_strdup(&r->arena, r->path, &err);
+    if (!r->path) {
+        http_reply_error(r, &err);
+        return;
+    }
+    if (!http_guard(r, method))
+        return;
+    bool known = method_parse(method, &r->method);
+    const char *allow = NULL;
+    r->route = route_find(known ? r->method : METHOD_COUNT, r->path, r, &allow);
+    if (!r->route && allow) {
+        http_reply_method(r, allow);
+    } else if (!r->route) {
+        error_set(&err, BPU_NOT_FOUND, r->path, "there is nothing at this path");
+        error_hint(&err, "GET /openapi.json lists what there is");
+        http_reply_error(r, &err);
+    } else if (r->route->head) {
+        r->route->head(r);
+    }
+}
+
+static bool body_comes(struct http_request *r, int64_t *length)
+{
+    const char *text = http_header(r, "Content-Length");
+    *length = text ? strtoll(text, NULL, 10) : -1;
+    return text ? *length > 0 : http_header(r, "Transfer-Encoding") != NULL;
+}
+
+static enum MHD_Result request_first(struct http_server *h, struct MHD_Connection *connection,
+                                     const char *url, const char *method, void **context)
+{
+    struct http_request *r = calloc(1, sizeof *r);
+    if (!r)
+        return MHD_NO;
+    atomic_fetch_add(&h->open_requests, 1);
+    *context = r;
+    r->server = h;
+    r->connection = connection;
+    r->started_us = clock_us();
+    r->path = url;
+    arena_init(&r->arena, ARENA_QUOTA);
+    buf_init(&r->body, JSON_MAX_BODY);
+    request_head(r, method);
+    if (!r->response)
+        return MHD_YES;
+    int64_t length;
+    if (body_comes(r, &length)) {
+        const char *expect = http_header(r, "Expect");
+        if ((expect && strcasecmp(expect, "100-continue") == 0) || length > DROP_BEFORE_ANSWER)
+            return answer(r);
+    }
+    return MHD_YES;
+}
+
+/* Takes part or all of a piece of the body; *size becomes what is left of it. */
+static enum MHD_Result request_body(struct http_request *r, const char *data, size_t *size)
+{
+    size_t taken = *size;
+    if (!r->response && r->route->body == BODY_UPLOAD) {
+        taken = upload_feed(r, data, *size);
+    } else if (!r->response && r->route->body == BODY_JSON) {
+        buf_add(&r->body, data, *size);
+        struct bpu_error err = {0};
+        if (!buf_ok(&r->body, &err)) {
+            err = (struct bpu_error){0};
+            error_set(&err, BPU_LIMIT, NULL, "the body has more than %zu bytes", JSON_MAX_BODY);
+            http_reply_error(r, &err);
+        }
+    } else {
+        r->body_dropped += (int64_t)*size;
+        if (r->body_dropped > r->server->config.max_upload + DROP_BEFORE_ANSWER)
+            return MHD_NO;
+    }
+    r->body_bytes += (int64_t)taken;
+    *size -= taken;
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **context)
+{
+    (void)version;
+    struct http_server *h = cls;
+    if (atomic_load(&h->closing))
+        return MHD_NO;
+    struct http_request *r = *context;
+    if (!r)
+        return request_first(h, connection, url, method, context);
+    r->suspended = false;
+    if (*size)
+        return request_body(r, data, size);
+    if (!r->response && !r->handled) {
+        r->handled = true;
+        r->route->handle(r);
+        if (r->suspended)
+            return MHD_YES;
+    }
+    if (!r->response) {
+        struct bpu_error err = {0};
+        error_set(&err, BPU_SERVER, r->path, "the request was left without an answer");
+        http_reply_error(r, &err);
+    }
+    return answer(r);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void)connection;
+    (void)code;
+    struct http_server *h = cls;
+    struct http_request *r = *context;
+    if (!r)
+        return;
+    *context = NULL;
+    http_metrics_count(h->metrics, r->route, r->status, clock_us() - r->started_us);
+    if (r->upload)
+        upload_abandon(r);
+    if (r->response)
+        MHD_destroy_response(r->response);
+    buf_fini(&r->body);
+    arena_fini(&r->arena);
+    free(r);
+    atomic_fetch_sub(&h->open_requests, 1);
+}
+
+bool http_start(struct http_server *h, int socket, struct bpu_error *err)
+{
+    h->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME,
+        0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, socket,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
+        MHD_OPTION_END);
+    if (!h->daemon)
+        return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");
+    return true;
+}
+
+/* Waits until the counter has been zero for a moment (a handler that was already running may still
+ * raise it), at most so many milliseconds. */
+static void counter_drain(atomic_int *counter, int ms)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    for (int i = 0, quiet = 0; quiet < 4 && i < ms / 5; i++) {
+        quiet = atomic_load(counter) > 0 ? 0 : quiet + 1;
+        nanosleep(&pause, NULL);
+    }
+}
+
+void http_stop(struct http_server *h)
+{
+    if (!h->daemon)
+        return;
+    atomic_store(&h->draining, true);
+    MHD_socket listening = MHD_quiesce_daemon(h->daemon);
+    if (listening != MHD_INVALID_SOCKET)
+        close(listening);
+    watch_drain(h->watch);
+    counter_drain(&h->open_requests, DRAIN_SECONDS * 1000);
+    /* From here on nothing new is suspended, and the lanes resume what is: libmicrohttpd must not
+     * be stopped with suspended connections. */
+    atomic_store(&h->closing, true);
+    counter_drain(&h->suspended, 3600 * 1000);
+    MHD_stop_daemon(h->daemon);
+    h->daemon = NULL;
+}

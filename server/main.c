@@ -1,0 +1,117 @@
+/* bpuhub: one binary, subcommands. */
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/version.h"
+#include "server/cli.h"
+#include "server/serve.h"
+#include "server/worker.h"
+
+static int worker_command(int argc, char **argv);
+static int version_command(int argc, char **argv);
+static int help_command(int argc, char **argv);
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0] is the name */
+    const char *what;
+} commands[] = {
+    {"check", cli_check, "is this network legal on a march, and if not, why"},
+    {"visualize", cli_visualize, "draw a network as SVG, illegal layers in red"},
+    {"convert", cli_convert, "write a network as graph JSON"},
+    {"dump", cli_dump, "print the graph as the program sees it"},
+    {"ops", cli_ops, "the operator table with all limits"},
+    {"serve", serve_main, "run the HTTP service with its workers"},
+    {"worker", worker_command, "run one more worker on a data directory"},
+    {"--version", version_command, "print the version"},
+    {"help", help_command, "this text"},
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static int help_command(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("usage: bpuhub COMMAND …\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("  %-12s%s\n", commands[i].name, commands[i].what);
+    printf("\n`bpuhub COMMAND --help` shows a command's arguments.\n");
+    return 0;
+}
+
+static int version_command(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("%s %s\n", BPU_NAME, BPU_VERSION);
+    return 0;
+}
+
+static bool number(const char *text, long min, long max, long *out)
+{
+    char *end;
+    *out = strtol(text, &end, 10);
+    return *text && !*end && *out >= min && *out <= max;
+}
+
+static int worker_command(int argc, char **argv)
+{
+    static const char usage[] = "usage: bpuhub worker --data DIR [--job-memory MIB] "
+                                "[--job-seconds N] [--drain] [--namespaces]\n";
+    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                            {"job-memory", required_argument, NULL, 'm'},
+                                            {"job-seconds", required_argument, NULL, 's'},
+                                            {"drain", no_argument, NULL, 'i'},
+                                            {"namespaces", no_argument, NULL, 'n'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    struct worker_options o = {.tool_version = BPU_VERSION};
+    long n = 0;
+    int opt;
+    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        bool ok = true;
+        switch (opt) {
+        case 'd': o.data_dir = optarg; break;
+        case 'm':
+            ok = number(optarg, 16, 1 << 20, &n);
+            o.job_memory = (int64_t)n << 20;
+            break;
+        case 's':
+            ok = number(optarg, 1, 7 * 24 * 3600, &n);
+            o.job_seconds = (int)n;
+            break;
+        case 'i': o.stop_when_idle = true; break;
+        case 'n': o.namespaces = true; break;
+        case 'h': fputs(usage, stdout); return 0;
+        default: fputs(usage, stderr); return 2;
+        }
+        if (!ok) {
+            fprintf(stderr, "bpuhub worker: \"%s\" is out of range\n%s", optarg, usage);
+            return 2;
+        }
+    }
+    if (!o.data_dir || optind != argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    return worker_main(&o);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help_command(0, NULL);
+        return 2;
+    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, argv[1]) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--help") == 0)
+        return help_command(0, NULL);
+    fprintf(stderr, "bpuhub: there is no command \"%s\"; `bpuhub help` lists them\n", argv[1]);
+    return 2;
+}

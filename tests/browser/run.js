@@ -1,0 +1,20 @@
+// run: runs the browser tests with node's own runner and ends with one line that says how they went.
+
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { readdirSync } from 'node:fs';
+
+const here = new URL('.', import.meta.url).pathname;
+const files = readdirSync(here).filter((f) => f.endsWith('.test.js')).map((f) => here + f);
+const counts = { passed: 0, failed: 0 };
+const stream = run({ files, concurrency: 1, timeout: 600000 });
+stream.on('test:pass', (t) => { if (t.details.type !== 'suite') counts.passed += 1; });
+stream.on('test:fail', (t) => { if (t.details.type !== 'suite') counts.failed += 1; });
+stream.compose(new spec()).pipe(process.stdout);
+stream.on('end', () => {
+  // The reporter writes its summary first.
+  setTimeout(() => {
+    console.log(`browser: ${counts.passed} passed, ${counts.failed} failed`);
+    process.exitCode = counts.failed > 0 || counts.passed === 0 ? 1 : 0;
+  }, 50);
+});
