@@ -124,10 +124,11 @@ $(BUILD)/server/store_migrate.o: $(BUILD)/gen/migrations.inc
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/server/test_*.c))
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 TEST_LIBS := -lcmocka -lcurl
-$(BUILD)/tests/%: tests/%.c $(SERVER_OBJ) $(BUILD)/libbpuhub.a
+TEST_HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/server/test_% tests/server/bench_%,$(wildcard tests/server/*.c)))
+$(BUILD)/tests/%: tests/%.c $(TEST_HELPERS) $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 	@mkdir -p $(@D)
 	$(SAY) TEST $@
-	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $@.d -o $@ $< $(SERVER_OBJ) \
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $@.d -o $@ $< $(TEST_HELPERS) $(SERVER_OBJ) \
 	    $(BUILD)/libbpuhub.a $(ALL_LDFLAGS) $(LIBS) $(TEST_LIBS)
 
 test: $(BUILD)/bpuhub $(TEST_BIN)
@@ -155,7 +156,7 @@ lint-deps:
 
 quickstart:
 	$(MAKE) deps
-	$(MAKE)
+	$(MAKE) -j$$(nproc)
 	@server/quickstart.sh $(BUILD)/bpuhub
 
 install: $(BUILD)/bpuhub

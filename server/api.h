@@ -73,7 +73,7 @@ struct job_draft {
     const char *idempotency_key; /* as the store keeps it, or NULL */
     struct job_text_pair {
         const char *key, *value;
-    } *options, *labels;
+    } * options, *labels;
     size_t option_count, label_count, option_capacity, label_capacity;
 };
 bool draft_set_kind(struct job_draft *d, const char *kind, struct bpu_error *err) BPU_CHECKED;
@@ -88,8 +88,8 @@ bool draft_add_label(struct job_draft *d, struct arena *a, const char *key, cons
 /* Checks what belongs together and writes options and labels in canonical form. */
 bool draft_finish(struct job_draft *d, struct http_request *r, struct bpu_error *err) BPU_CHECKED;
 /* Queues the job inside the write lane; refuses a reused key and an unknown model. */
-bool draft_add(struct job_draft *d, struct store *s, struct arena *a, struct bpu_error *err)
-    BPU_CHECKED;
+bool draft_add(struct job_draft *d, struct store *s, struct arena *a,
+               struct bpu_error *err) BPU_CHECKED;
 /* After the commit: wakes a worker if there is work. */
 void draft_announce(struct http_server *h, const struct job_draft *d);
 

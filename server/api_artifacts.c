@@ -1,7 +1,7 @@
-/* Design: reports and drawings are artifacts, files addressed by their content, so that their ETag is
- * known without reading them.  A check makes no drawing; asked for one, the daemon queues a visualize
- * job for the same model, march and options (under a key of its own, so that repeated questions find
- * the same job) and answers with its drawing. */
+/* Design: reports and drawings are artifacts, files addressed by their content, so that their ETag
+ * is known without reading them.  A check makes no drawing; asked for one, the daemon queues a
+ * visualize job for the same model, march and options (under a key of its own, so that repeated
+ * questions find the same job) and answers with its drawing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,9 +17,9 @@
 
 struct artifact_call {
     const char *job, *name;
-    bool may_draw;           /* missing: make it by a visualize job */
-    bool of_drawing;         /* job is that visualize job */
-    bool draw;               /* found out: it has to be made */
+    bool may_draw;   /* missing: make it by a visualize job */
+    bool of_drawing; /* job is that visualize job */
+    bool draw;       /* found out: it has to be made */
     struct job_draft draft;
 };
 
@@ -28,12 +28,13 @@ static void not_ready(struct http_request *r, const struct store_job *job)
     char detail[128];
     snprintf(detail, sizeof detail, "the job is %s", job_state_name(job->state));
     r->retry_after = 1;
-    http_reply_problem(r, &(struct problem){.status = 409,
-                                            .code = "job_not_finished",
-                                            .title = "The job has not ended yet",
-                                            .detail = detail,
-                                            .where = r->path,
-                                            .hint = "wait for the end: GET the job with Prefer: wait=60"});
+    http_reply_problem(
+        r, &(struct problem){.status = 409,
+                             .code = "job_not_finished",
+                             .title = "The job has not ended yet",
+                             .detail = detail,
+                             .where = r->path,
+                             .hint = "wait for the end: GET the job with Prefer: wait=60"});
 }
 
 /* A failed job's own problem document, with its own status. */

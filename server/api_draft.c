@@ -1,5 +1,5 @@
-/* Design: a job asked for in JSON and one asked for in a URL go through the same checks, and options
- * end up in one canonical text (sorted, compact), because the cache compares them. */
+/* Design: a job asked for in JSON and one asked for in a URL go through the same checks, and
+ * options end up in one canonical text (sorted, compact), because the cache compares them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,8 @@ bool draft_set_kind(struct job_draft *d, const char *kind, struct bpu_error *err
         }
     }
     error_set(err, BPU_BAD_OPTION, "/kind", "there is no kind of job \"%.40s\"", kind);
-    return error_hint(err, "the kinds are check, compile, perf, visualize, quantize, evaluate and pipeline");
+    return error_hint(
+        err, "the kinds are check, compile, perf, visualize, quantize, evaluate and pipeline");
 }
 
 bool draft_kind_refused(const struct job_draft *d, struct http_request *r, const char *where)
@@ -65,7 +66,8 @@ static bool text_fits(const char *text, size_t max)
 bool draft_set_project(struct job_draft *d, const char *project, struct bpu_error *err)
 {
     if (!text_fits(project, sizeof d->job.project - 1))
-        return error_set(err, BPU_USAGE, "/project", "the project is not a text of at most %zu bytes",
+        return error_set(err, BPU_USAGE, "/project",
+                         "the project is not a text of at most %zu bytes",
                          sizeof d->job.project - 1);
     strcpy(d->job.project, project);
     return true;
@@ -78,7 +80,8 @@ static bool pair_add(struct job_text_pair **list, size_t *count, size_t *capacit
     if (!*key || !text_fits(key, 256) || !text_fits(value, text_max))
         return error_set(err, BPU_BAD_OPTION, NULL,
                          "%s \"%.60s\" is not a name of 1 to 256 bytes with a value of at most %zu "
-                         "bytes of UTF-8", what, key, text_max);
+                         "bytes of UTF-8",
+                         what, key, text_max);
     for (size_t i = 0; i < *count; i++)
         if (strcmp((*list)[i].key, key) == 0)
             return error_set(err, BPU_BAD_OPTION, NULL, "%s \"%.60s\" is given twice", what, key);

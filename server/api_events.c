@@ -1,6 +1,6 @@
-/* Design: an event stream begins with the job as it is now, so that a client needs no first GET, and
- * ends after the event that tells the end.  A browser that reconnects to an ended job is told to
- * stop by 204, as the standard of EventSource has it. */
+/* Design: an event stream begins with the job as it is now, so that a client needs no first GET,
+ * and ends after the event that tells the end.  A browser that reconnects to an ended job is told
+ * to stop by 204, as the standard of EventSource has it. */
 #include "server/api.h"
 
 struct events_call {
@@ -22,8 +22,7 @@ static void open_after(struct task *t)
         if (job_state_ended(c->job.state) && http_header(r, "Last-Event-ID")) {
             http_reply_empty(r, 204);
         } else {
-            struct MHD_Response *response =
-                watch_stream(r->server->watch, r, c->job.id, &t->err);
+            struct MHD_Response *response = watch_stream(r->server->watch, r, c->job.id, &t->err);
             if (response) {
                 http_reply_response(r, 200, response);
                 (void)MHD_add_response_header(response, "Content-Type", "text/event-stream");

@@ -25,8 +25,8 @@ static bool ready_run(struct task *t, struct store *s)
         return false;
     struct buf text;
     buf_init(&text, 4096);
-    buf_printf(&text, "{\"status\":\"ready\",\"queued\":%lld,\"running\":%lld}", (long long)c.queued,
-               (long long)c.running);
+    buf_printf(&text, "{\"status\":\"ready\",\"queued\":%lld,\"running\":%lld}",
+               (long long)c.queued, (long long)c.running);
     http_reply_json(r, 200, &text);
     buf_fini(&text);
     return true;
@@ -39,8 +39,8 @@ void api_readyz(struct http_request *r)
 
 static void gauge(struct buf *out, const char *name, const char *help, double value)
 {
-    buf_printf(out, "# HELP bpuhub_%s %s\n# TYPE bpuhub_%s gauge\nbpuhub_%s %.15g\n", name, help, name,
-               name, value);
+    buf_printf(out, "# HELP bpuhub_%s %s\n# TYPE bpuhub_%s gauge\nbpuhub_%s %.15g\n", name, help,
+               name, name, value);
 }
 
 static bool metrics_run(struct task *t, struct store *s)

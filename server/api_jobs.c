@@ -1,10 +1,11 @@
-/* Design: POST /v1/jobs parses in the HTTP thread (bounded text), writes in the write lane, and with
- * Prefer: wait goes on to wait for the end.  The answer is always the view of the job as it is read
- * when the answer is due. */
+/* Design: POST /v1/jobs parses in the HTTP thread (bounded text), writes in the write lane, and
+ * with Prefer: wait goes on to wait for the end.  The answer is always the view of the job as it is
+ * read when the answer is due. */
 #include <stdio.h>
 #include <string.h>
 
 #include "server/api.h"
+#include "server/http_replay.h"
 #include "server/json.h"
 
 /* What a request about one job keeps. */
@@ -12,8 +13,9 @@ struct job_call {
     struct job_draft draft;
     const char *id;
     struct store_job job;
-    int wait;         /* seconds */
-    bool created;     /* answer 202 with Location */
+    int wait;        /* seconds */
+    bool created;    /* answer 202 with Location */
+    const char *key; /* Idempotency-Key of cancel and retry, or NULL */
     bool (*change)(struct store *s, const char *id, struct bpu_error *err);
 };
 
@@ -27,7 +29,8 @@ static struct job_call *call_new(struct http_request *r)
     return c;
 }
 
-/* ---- answering with a job ---------------------------------------------------------------------- */
+/* ---- answering with a job ----------------------------------------------------------------------
+ */
 
 static bool answer_run(struct task *t, struct store *s)
 {
@@ -37,8 +40,12 @@ static bool answer_run(struct task *t, struct store *s)
     buf_init(&text, (size_t)8 << 20);
     bool ok = view_job_read(s, c->id, &r->arena, &c->job, &text, &t->err);
     bool ended = ok && job_state_ended(c->job.state);
-    if (ok && (c->wait == 0 || ended))
-        http_reply_json(r, c->created ? 202 : 200, &text);
+    if (ok && (c->wait == 0 || ended)) {
+        unsigned status = c->created ? 202 : 200;
+        http_reply_json(r, status, &text);
+        if (c->key)
+            replay_put(r->server->replay, r->path, c->key, status, buf_str(&text), text.size);
+    }
     buf_fini(&text);
     return ok;
 }
@@ -80,7 +87,8 @@ void api_job_get(struct http_request *r)
     http_post(r, LANE_READ, answer_run, answer_after);
 }
 
-/* ---- POST /v1/jobs ----------------------------------------------------------------------------- */
+/* ---- POST /v1/jobs -----------------------------------------------------------------------------
+ */
 
 /* A string, number or boolean as the text that options are made of. */
 static bool option_text(const json_t *value, char *small, size_t size, const char **text)
@@ -109,7 +117,8 @@ static bool pairs_read(struct job_draft *d, struct arena *a, const char *name, j
     const char *key, *text;
     json_t *value;
     char small[48];
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         bool ok = option_text(value, small, sizeof small, &text);
         if (!ok)
             error_set(err, BPU_USAGE, NULL, "the value is not a text, number or boolean");
@@ -168,7 +177,8 @@ static bool draft_read(struct http_request *r, struct job_draft *d, struct bpu_e
         ok = error_set(err, BPU_USAGE, "/", "the body is not a JSON object");
     const char *key;
     json_t *value;
-    json_object_foreach(ok ? root : NULL, key, value) {
+    json_object_foreach(ok ? root : NULL, key, value)
+    {
         ok = member_read(d, &r->arena, key, value, err);
         if (!ok) {
             error_where(err, "/%.100s", key);
@@ -238,7 +248,8 @@ void api_jobs_create(struct http_request *r)
         http_post(r, LANE_WRITE, create_run, create_after);
 }
 
-/* ---- cancel, retry, delete --------------------------------------------------------------------- */
+/* ---- cancel, retry, delete ---------------------------------------------------------------------
+ */
 
 static bool change_run(struct task *t, struct store *s)
 {
@@ -273,7 +284,19 @@ static void change(struct http_request *r,
     c->id = r->captures[0];
     c->change = fn;
     c->created = fn == store_job_retry;
-    http_post(r, LANE_WRITE, change_run, change_after);
+    struct bpu_error err = {0};
+    if (fn != store_job_delete && !http_idempotency_key(r, &c->key, &err)) {
+        http_reply_error(r, &err);
+        return;
+    }
+    const char *text;
+    size_t size;
+    unsigned first =
+        c->key ? replay_find(r->server->replay, r->path, c->key, &r->arena, &text, &size) : 0;
+    if (first)
+        http_reply_bytes(r, first, "application/json", text, size);
+    else
+        http_post(r, LANE_WRITE, change_run, change_after);
 }
 
 void api_job_cancel(struct http_request *r)

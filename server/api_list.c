@@ -1,5 +1,5 @@
-/* Design: lists are pages, newest first, with an opaque cursor of the store's making.  A filter that is
- * misspelt is refused: a list that silently ignores it would be a wrong answer. */
+/* Design: lists are pages, newest first, with an opaque cursor of the store's making.  A filter
+ * that is misspelt is refused: a list that silently ignores it would be a wrong answer. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +24,8 @@ static bool limit_parse(const char *text, int *limit, struct bpu_error *err)
     errno = 0;
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < 1 || v > LIMIT_MAX)
-        return error_set(err, BPU_USAGE, "limit", "limit is \"%.40s\", a number from 1 to %d is needed",
-                         text, LIMIT_MAX);
+        return error_set(err, BPU_USAGE, "limit",
+                         "limit is \"%.40s\", a number from 1 to %d is needed", text, LIMIT_MAX);
     *limit = (int)v;
     return true;
 }
@@ -76,7 +76,7 @@ static bool parameter(struct list_call *c, const char *key, const char *value,
     }
     struct {
         const char *name, **field;
-    } texts[] = {{"state", &f->state}, {"kind", &f->kind}, {"model", &f->model},
+    } texts[] = {{"state", &f->state},     {"kind", &f->kind},       {"model", &f->model},
                  {"project", &f->project}, {"verdict", &f->verdict}, {"q", &f->q}};
     for (size_t i = 0; !c->models && i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(key, texts[i].name) != 0)

@@ -20,7 +20,11 @@ bool api_march_check(const char *name, char *out, size_t size, struct bpu_error 
     struct buf known;
     buf_init(&known, 300);
     for (size_t i = 0; i < count; i++)
-        buf_printf(&known, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " and ", march_name(list[i]));
+        buf_printf(&known, "%s%s",
+                   i == 0          ? ""
+                   : i + 1 < count ? ", "
+                                   : " and ",
+                   march_name(list[i]));
     error_hint(err, "the marches are %s", buf_str(&known));
     buf_fini(&known);
     return false;

@@ -1,6 +1,7 @@
 /* Design: POST /v1/check and its like are an upload, a job and a wait in one request.  All that the
- * query says is checked before the body is read; model and job are committed in one transaction; the
- * answer is that of GET /v1/jobs/{id}: 200 once the job has ended, 202 if the time was up first. */
+ * query says is checked before the body is read; model and job are committed in one transaction;
+ * the answer is that of GET /v1/jobs/{id}: 200 once the job has ended, 202 if the time was up
+ * first. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* Design: what leaves the daemon about jobs and models is written here and nowhere else, straight
- * into a buf.  Texts that are JSON already (options, labels, error, model info) are passed through. */
+ * into a buf.  Texts that are JSON already (options, labels, error, model info) are passed through.
+ */
 #include <string.h>
 #include <stdlib.h>
 

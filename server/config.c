@@ -97,8 +97,9 @@ static bool setting_set(struct config *c, const struct setting *s, const char *v
     }
     int64_t v;
     if (!number_parse(value, s->kind == SETTING_BYTES, &v) || v < s->min || v > s->max)
-        return error_set(err, BPU_USAGE, source, "%s is \"%.60s\", a number from %lld to %lld is needed",
-                         s->name, value, (long long)s->min, (long long)s->max);
+        return error_set(err, BPU_USAGE, source,
+                         "%s is \"%.60s\", a number from %lld to %lld is needed", s->name, value,
+                         (long long)s->min, (long long)s->max);
     *(int64_t *)field = v;
     return true;
 }
@@ -181,22 +182,23 @@ static bool flags_read(struct config *c, int argc, char **argv, const char **con
                 c->help = true;
             continue;
         }
-        const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";
+        const char *flag = argv[i];
+        const char *name = strncmp(flag, "--", 2) == 0 ? flag + 2 : "";
         const char *eq = strchr(name, '=');
         size_t n = eq ? (size_t)(eq - name) : strlen(name);
         bool is_config = n == 6 && memcmp(name, "config", 6) == 0;
         const struct setting *s = setting_find(name, n);
         if (!s && !is_config) {
-            error_set(err, BPU_USAGE, argv[i], "there is no such option");
+            error_set(err, BPU_USAGE, flag, "there is no such option");
             return error_hint(err, "bpuhub serve --help lists them");
         }
-        const char *value = s && s->kind == SETTING_BOOL && !eq ? "true"
-                                                                : flag_value(argc, argv, &i, eq);
+        const char *value =
+            s && s->kind == SETTING_BOOL && !eq ? "true" : flag_value(argc, argv, &i, eq);
         if (!value)
-            return error_set(err, BPU_USAGE, argv[i], "the option needs a value");
+            return error_set(err, BPU_USAGE, flag, "the option needs a value");
         if (is_config)
             *config_file = value;
-        else if (c && !setting_set(c, s, value, argv[i], err))
+        else if (c && !setting_set(c, s, value, flag, err))
             return false;
     }
     return true;

@@ -11,8 +11,8 @@ struct config {
     char listen[256]; /* HOST:PORT, [V6]:PORT */
     char data[3072];
     int64_t workers;
-    int64_t max_upload;  /* bytes */
-    int64_t job_memory;  /* bytes */
+    int64_t max_upload; /* bytes */
+    int64_t job_memory; /* bytes */
     int64_t job_seconds;
     bool insecure;
     bool help;

@@ -3,15 +3,16 @@
  * turns that into: route and guard at the head, feed the body, call the handler once, send what it
  * (or a task on another thread) prepared.
  *
- * A request refused at its head is answered at once only if the client waits for `100 Continue` or the body
- * is large: an early answer closes the connection, and clients that are still sending may lose it.  Smaller bodies are
- * read and dropped first. */
+ * A request refused at its head is answered at once only if the client waits for `100 Continue` or
+ * the body is large: an early answer closes the connection, and clients that are still sending may
+ * lose it.  Smaller bodies are read and dropped first. */
 #include "server/http.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #define CONNECTION_MEMORY ((size_t)256 << 10)
 #define CONNECTION_INCREMENT ((size_t)64 << 10)
 #define CONNECTIONS_MAX 16384u
+#define DESCRIPTORS_KEPT 128u /* for the store, uploads and artifacts */
 #define IDLE_SECONDS 60u
 #define ARENA_QUOTA ((size_t)64 << 20)
 #define DROP_BEFORE_ANSWER ((int64_t)4 << 20)
@@ -274,15 +276,24 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     atomic_fetch_sub(&h->open_requests, 1);
 }
 
+/* As many connections as descriptors allow, so that accepting never fails for want of one. */
+static unsigned connections_max(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= CONNECTIONS_MAX + DESCRIPTORS_KEPT)
+        return CONNECTIONS_MAX;
+    return l.rlim_cur > 2 * DESCRIPTORS_KEPT ? (unsigned)l.rlim_cur - DESCRIPTORS_KEPT
+                                             : DESCRIPTORS_KEPT;
+}
+
 bool http_start(struct http_server *h, int socket, struct bpu_error *err)
 {
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME,
-        0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, socket,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT,
-        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
-        MHD_OPTION_END);
+        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        on_request, h, MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        h, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT, MHD_OPTION_CONNECTION_LIMIT,
+        connections_max(), MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_END);
     if (!h->daemon)
         return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");
     return true;

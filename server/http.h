@@ -1,14 +1,16 @@
 /* http: the daemon's HTTP side.
  *
- *   connection ─ http.c (body, suspension, completion) ─ route.c (method, path) ─ api_*.c (the calls)
- *                      │                                                            │
- *                      ├ http_guard.c   Host, Origin                                ├ http_tasks.c  disk, write, read lanes
- *                      ├ http_upload.c  streamed bodies                             ├ http_watch.c  waiting for jobs
- *                      └ http_metrics.c counters                                    └ http_reply.c  responses
+ *   connection ─ http.c (body, suspension, completion) ─ route.c (method, path) ─ api_*.c (the
+ * calls) │                                                            │ ├ http_guard.c   Host,
+ * Origin                                ├ http_tasks.c  disk, write, read lanes ├ http_upload.c
+ * streamed bodies                             ├ http_watch.c  waiting for jobs ├ http_replay.c
+ * repeated calls └ http_metrics.c counters                                    └ http_reply.c
+ * responses
  *
  * One thread speaks HTTP and never blocks. A handler either answers at once or posts a task, which
- * suspends the connection; the task's end prepares the answer and http_resume() wakes it up.  A request
- * is touched by one thread at a time: the HTTP thread, or, while suspended, whoever has its task. */
+ * suspends the connection; the task's end prepares the answer and http_resume() wakes it up.  A
+ * request is touched by one thread at a time: the HTTP thread, or, while suspended, whoever has its
+ * task. */
 #ifndef BPU_SERVER_HTTP_H
 #define BPU_SERVER_HTTP_H
 
@@ -29,6 +31,7 @@
 
 struct http_request;
 struct http_metrics;
+struct replay;
 struct upload;
 
 enum http_method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHOD_COUNT };
@@ -82,10 +85,11 @@ struct http_server {
     struct tasks *tasks;
     struct watch *watch;
     struct http_metrics *metrics;
+    struct replay *replay;
     bool loopback; /* Host headers are checked */
     int port;
     atomic_bool draining;
-    atomic_bool closing;       /* the grace of the draining is over */
+    atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
     struct wake *wake;
 };
@@ -115,8 +119,8 @@ const char *http_header(struct http_request *r, const char *name);
 /* `Prefer: wait=N` in seconds (0..60); fallback if there is none. */
 int http_prefer_wait(struct http_request *r, int fallback);
 /* Checks Idempotency-Key; *key NULL if there is none. */
-bool http_idempotency_key(struct http_request *r, const char **key, struct bpu_error *err)
-    BPU_CHECKED;
+bool http_idempotency_key(struct http_request *r, const char **key,
+                          struct bpu_error *err) BPU_CHECKED;
 
 /* Answers (http_reply.c). The first answer counts. */
 void http_reply_bytes(struct http_request *r, unsigned status, const char *type, const void *data,

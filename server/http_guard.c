@@ -1,7 +1,7 @@
 /* Design: a browser on the same machine (or in the same network) can be made to talk to us by any
- * page it shows.  Two checks close that: while we listen on loopback only, the Host header must name
- * loopback (a rebound DNS name does not); and a request that changes something must not come from
- * a page of another origin, which browsers tell in Sec-Fetch-Site, older ones in Origin. */
+ * page it shows.  Two checks close that: while we listen on loopback only, the Host header must
+ * name loopback (a rebound DNS name does not); and a request that changes something must not come
+ * from a page of another origin, which browsers tell in Sec-Fetch-Site, older ones in Origin. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -48,8 +48,10 @@ bool http_guard(struct http_request *r, const char *method)
     const char *host = http_header(r, "Host");
     if (r->server->loopback && host && !host_header_is_loopback(host)) {
         char detail[256];
-        snprintf(detail, sizeof detail, "the request is for host \"%.120s\", this server is for "
-                                        "localhost only", host);
+        snprintf(detail, sizeof detail,
+                 "the request is for host \"%.120s\", this server is for "
+                 "localhost only",
+                 host);
         return refuse(r, "bad_host", "The host is not this server", detail, "Host",
                       "use http://127.0.0.1 or http://localhost with the port");
     }
@@ -58,8 +60,8 @@ bool http_guard(struct http_request *r, const char *method)
     const char *site = http_header(r, "Sec-Fetch-Site");
     if (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
         return refuse(r, "cross_site", "A page of another site may not change anything here",
-                      "the browser says that the request comes from another site",
-                      "Sec-Fetch-Site", "use the dashboard of this server, or a client that is not a browser");
+                      "the browser says that the request comes from another site", "Sec-Fetch-Site",
+                      "use the dashboard of this server, or a client that is not a browser");
     const char *origin = http_header(r, "Origin");
     if (!site && origin) {
         const char *authority = strstr(origin, "://");

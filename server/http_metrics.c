@@ -1,5 +1,6 @@
-/* Design: counters by route and status, and a latency sum by route, in plain atomics: written by the
- * HTTP thread, read by whoever writes /metrics. Waiting requests count with their waiting time. */
+/* Design: counters by route and status, and a latency sum by route, in plain atomics: written by
+ * the HTTP thread, read by whoever writes /metrics. Waiting requests count with their waiting time.
+ */
 #include <stdlib.h>
 
 #include "server/http.h"
@@ -59,13 +60,15 @@ void http_metrics_write(struct http_metrics *m, struct buf *out)
         for (int s = 0; s < STATUS_MAX; s++) {
             uint64_t n = atomic_load_explicit(&m->routes[i].by_status[s], memory_order_relaxed);
             if (n)
-                buf_printf(out,
-                           "bpuhub_http_requests_total{method=\"%s\",route=\"%s\",status=\"%d\"} %llu\n",
-                           method, route, s, (unsigned long long)n);
+                buf_printf(
+                    out,
+                    "bpuhub_http_requests_total{method=\"%s\",route=\"%s\",status=\"%d\"} %llu\n",
+                    method, route, s, (unsigned long long)n);
         }
     }
-    buf_puts(out, "# HELP bpuhub_http_request_seconds Time from the head to the end of the answer.\n"
-                  "# TYPE bpuhub_http_request_seconds summary\n");
+    buf_puts(out,
+             "# HELP bpuhub_http_request_seconds Time from the head to the end of the answer.\n"
+             "# TYPE bpuhub_http_request_seconds summary\n");
     for (size_t i = 0; i <= ROUTES_MAX; i++) {
         if (i >= count && i < ROUTES_MAX)
             continue;
@@ -75,8 +78,8 @@ void http_metrics_write(struct http_metrics *m, struct buf *out)
         const char *route = i < ROUTES_MAX ? table[i].pattern : "none";
         const char *method = i < ROUTES_MAX ? method_name(table[i].method) : "any";
         uint64_t us = atomic_load_explicit(&m->routes[i].sum_us, memory_order_relaxed);
-        buf_printf(out, "bpuhub_http_request_seconds_sum{method=\"%s\",route=\"%s\"} %.6f\n", method,
-                   route, (double)us / 1e6);
+        buf_printf(out, "bpuhub_http_request_seconds_sum{method=\"%s\",route=\"%s\"} %.6f\n",
+                   method, route, (double)us / 1e6);
         buf_printf(out, "bpuhub_http_request_seconds_count{method=\"%s\",route=\"%s\"} %llu\n",
                    method, route, (unsigned long long)n);
     }

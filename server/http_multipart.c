@@ -24,7 +24,8 @@ bool multipart_init(struct multipart *m, const char *content_type, struct bpu_er
             n = strcspn(p, "; \t");
     }
     if (n == 0 || n > MULTIPART_BOUNDARY_MAX) {
-        error_set(err, BPU_USAGE, "Content-Type", "multipart/form-data needs a boundary of 1 to %d characters",
+        error_set(err, BPU_USAGE, "Content-Type",
+                  "multipart/form-data needs a boundary of 1 to %d characters",
                   MULTIPART_BOUNDARY_MAX);
         return error_hint(err, "let the client library set Content-Type");
     }
@@ -131,8 +132,8 @@ static enum step step(struct multipart *m, const char *p, size_t n, size_t *used
     return STEP_DONE;
 }
 
-bool multipart_feed(struct multipart *m, const void *data, size_t n, multipart_sink *sink, void *ctx,
-                    struct bpu_error *err)
+bool multipart_feed(struct multipart *m, const void *data, size_t n, multipart_sink *sink,
+                    void *ctx, struct bpu_error *err)
 {
     buf_add(&m->pending, data, n);
     if (!buf_ok(&m->pending, err))

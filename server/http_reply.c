@@ -40,8 +40,9 @@ void http_reply_headers(struct http_request *r)
     if (!MHD_get_response_header(r->response, "Cache-Control"))
         header(r, "Cache-Control", "no-store");
     if (!MHD_get_response_header(r->response, "Content-Security-Policy"))
-        header(r, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; "
-                                             "sandbox; frame-ancestors 'self'");
+        header(r, "Content-Security-Policy",
+               "default-src 'none'; style-src 'unsafe-inline'; "
+               "sandbox; frame-ancestors 'self'");
     header(r, "Location", r->location);
     header(r, "Content-Location", r->content_location);
     header(r, "Preference-Applied", r->preference_applied);
@@ -60,7 +61,7 @@ void http_reply_bytes(struct http_request *r, unsigned status, const char *type,
         void *out;
     } bytes = {.in = data};
     http_reply_response(r, status,
-                 MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_MUST_COPY));
+                        MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_MUST_COPY));
     if (type && r->response && r->status == status)
         header(r, "Content-Type", type);
 }
@@ -199,8 +200,8 @@ void http_reply_file(struct http_request *r, int fd, int64_t size, const char *t
         first = 0;
         last = size - 1;
     }
-    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64(
-        (uint64_t)(last - first + 1), fd, (uint64_t)first);
+    struct MHD_Response *response =
+        MHD_create_response_from_fd_at_offset64((uint64_t)(last - first + 1), fd, (uint64_t)first);
     if (!response)
         close(fd);
     http_reply_response(r, range == RANGE_ONE ? 206 : 200, response);

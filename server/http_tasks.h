@@ -16,8 +16,8 @@ enum task_lane { LANE_DISK, LANE_WRITE, LANE_READ, LANE_COUNT };
 
 struct tasks;
 
-/* Lives in what it works for; belongs to the lane from tasks_post() until `after` is called, which may
- * free or post it again. */
+/* Lives in what it works for; belongs to the lane from tasks_post() until `after` is called, which
+ * may free or post it again. */
 struct task {
     struct task *next;
     /* The work. false with err set on failure. In LANE_WRITE it runs inside a transaction that

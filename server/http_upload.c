@@ -1,6 +1,6 @@
 /* Design: an upload owns two buffers and at most one task in the disk lane.  `busy` says that the
- * lane has it; whoever finds it busy leaves a note (waiting, ending, abandoned) under the mutex, and
- * the task's end acts on it.  The first bytes decide whether this is a model at all, so that a
+ * lane has it; whoever finds it busy leaves a note (waiting, ending, abandoned) under the mutex,
+ * and the task's end acts on it.  The first bytes decide whether this is a model at all, so that a
  * gigabyte of something else is never written. */
 #define _GNU_SOURCE
 #include "server/http_upload.h"
@@ -123,11 +123,12 @@ bool upload_begin(struct http_request *r)
         return size_refused(r, limit);
     const char *encoding = http_header(r, "Content-Encoding");
     if (encoding && strcasecmp(encoding, "identity") != 0) {
-        http_reply_problem(r, &(struct problem){.status = 415,
-                                                .code = "unsupported_encoding",
-                                                .title = "The content encoding is not supported",
-                                                .detail = "the body must be sent as it is, without compression",
-                                                .where = "Content-Encoding"});
+        http_reply_problem(
+            r, &(struct problem){.status = 415,
+                                 .code = "unsupported_encoding",
+                                 .title = "The content encoding is not supported",
+                                 .detail = "the body must be sent as it is, without compression",
+                                 .where = "Content-Encoding"});
         return false;
     }
     struct upload *u = calloc(1, sizeof *u);
@@ -271,9 +272,9 @@ static bool lane_run(struct task *t, struct store *s)
     int i = u->working;
     bool ok = u->err.code == BPU_NONE;
     if (ok && u->used[i])
-        ok = u->multipart ? multipart_feed(&u->form, u->buffers[i], u->used[i], model_bytes, u,
-                                           &u->err)
-                          : model_bytes(u, u->buffers[i], u->used[i], &u->err);
+        ok = u->multipart
+                 ? multipart_feed(&u->form, u->buffers[i], u->used[i], model_bytes, u, &u->err)
+                 : model_bytes(u, u->buffers[i], u->used[i], &u->err);
     u->used[i] = 0;
     if (ok && u->last)
         ok = finish(u, &u->err);

@@ -1,10 +1,10 @@
-/* Design: one mutex guards a hash table of watched jobs.  A change of a job (told by a worker through
- * the wake socket, or by the daemon's own writes) posts at most one read of it; the snapshot it
- * yields ends the waits, and marks the streams, whose suspended connections resume.  A stream that
- * has nothing to say suspends itself inside its content callback, under the same mutex, so that no
- * change falls between.  One timer thread ends waits whose time is up, looks at all watched jobs
- * every two seconds in case a wake-up was lost, and lets silent streams send a comment, which is
- * also how a vanished client is noticed. */
+/* Design: one mutex guards a hash table of watched jobs.  A change of a job (told by a worker
+ * through the wake socket, or by the daemon's own writes) posts at most one read of it; the
+ * snapshot it yields ends the waits, and marks the streams, whose suspended connections resume.  A
+ * stream that has nothing to say suspends itself inside its content callback, under the same mutex,
+ * so that no change falls between.  One timer thread ends waits whose time is up, looks at all
+ * watched jobs every two seconds in case a wake-up was lost, and lets silent streams send a
+ * comment, which is also how a vanished client is noticed. */
 #include "server/http_watch.h"
 
 #include <errno.h>
@@ -48,8 +48,8 @@ struct watch_job {
     struct snapshot *latest; /* NULL until first read */
     struct snapshot *fresh;  /* from run to after of the task */
     unsigned version;
-    bool gone;               /* the job does not exist any more */
-    bool reading, changed;   /* a read is on its way; a change came after it began */
+    bool gone;             /* the job does not exist any more */
+    bool reading, changed; /* a read is on its way; a change came after it began */
     uint64_t read_us;
     struct task task;
 };
@@ -270,14 +270,15 @@ void watch_wait(struct watch *w, struct http_request *r, const char *job, int64_
 
 static void *event_text(struct stream *st, const struct snapshot *s, size_t *size)
 {
-    const char *what = st->state_sent != s->state               ? "state"
+    const char *what = st->state_sent != s->state              ? "state"
                        : strcmp(st->stage_sent, s->stage) != 0 ? "stage"
-                                                                : "progress";
+                                                               : "progress";
     char *text = malloc(s->json_size + 96);
     if (!text)
         return NULL;
-    int n = snprintf(text, 96, "%sevent: %s\nid: %u\ndata: ",
-                     st->state_sent < 0 ? "retry: 2000\n" : "", what, st->version_sent);
+    int n =
+        snprintf(text, 96, "%sevent: %s\nid: %u\ndata: ", st->state_sent < 0 ? "retry: 2000\n" : "",
+                 what, st->version_sent);
     for (size_t i = 0; i < s->json_size; i++) /* a line break would end the data */
         text[(size_t)n + i] = s->json[i] == '\n' || s->json[i] == '\r' ? ' ' : s->json[i];
     memcpy(text + (size_t)n + s->json_size, "\n\n", 2);

@@ -77,7 +77,10 @@ size_t json_utf8_length(const char *s)
     const unsigned char *u = (const unsigned char *)s;
     if (u[0] < 0x80)
         return 1;
-    size_t n = u[0] >= 0xc2 && u[0] < 0xe0 ? 2 : (u[0] & 0xf0) == 0xe0 ? 3 : u[0] >= 0xf0 && u[0] < 0xf5 ? 4 : 0;
+    size_t n = u[0] >= 0xc2 && u[0] < 0xe0   ? 2
+               : (u[0] & 0xf0) == 0xe0       ? 3
+               : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
+                                             : 0;
     for (size_t i = 1; i < n; i++)
         if ((u[i] & 0xc0) != 0x80)
             return 0;

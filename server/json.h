@@ -14,8 +14,8 @@
 /* Parses untrusted text.  Refused with BPU_USAGE, naming line and column: more than JSON_MAX_DEPTH
  * levels, more than max_size bytes, duplicate keys, NaN, infinities, text after the end, NUL in
  * strings, invalid UTF-8. The caller releases the value with json_decref(). */
-json_t *json_parse(const char *text, size_t size, size_t max_size, struct bpu_error *err)
-    BPU_CHECKED;
+json_t *json_parse(const char *text, size_t size, size_t max_size,
+                   struct bpu_error *err) BPU_CHECKED;
 
 /* Appends s quoted and escaped; bytes that are not UTF-8 become U+FFFD. */
 void json_write_string(struct buf *out, const char *s);

@@ -77,9 +77,9 @@ static bool pattern_match(const char *pattern, const char *path, struct http_req
 /* What Allow says for a set of methods (bit per enum http_method). */
 static const char *allow_text(unsigned methods)
 {
-    static const char *const texts[] = {NULL, "GET, HEAD", "POST", "GET, HEAD, POST",
-                                        "DELETE", "GET, HEAD, DELETE", "POST, DELETE",
-                                        "GET, HEAD, POST, DELETE"};
+    static const char *const texts[] = {
+        NULL,     "GET, HEAD",         "POST",         "GET, HEAD, POST",
+        "DELETE", "GET, HEAD, DELETE", "POST, DELETE", "GET, HEAD, POST, DELETE"};
     return texts[methods & 7];
 }
 

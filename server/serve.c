@@ -1,7 +1,8 @@
-/* Design: the main thread opens the listening socket and the data directory, starts the lanes and the
- * HTTP thread, says where it listens, and then only looks after signals and worker processes.  A worker
- * that dies is started again, after a pause that doubles while it dies young.  SIGTERM and SIGINT
- * drain: no new connections, requests end, workers are told to stop, and the exit code is 0. */
+/* Design: the main thread opens the listening socket and the data directory, starts the lanes and
+ * the HTTP thread, says where it listens, and then only looks after signals and worker processes.
+ * A worker that dies is started again, after a pause that doubles while it dies young.  SIGTERM and
+ * SIGINT drain: no new connections, requests end, workers are told to stop, and the exit code is 0.
+ */
 #define _GNU_SOURCE
 #include "server/serve.h"
 
@@ -24,6 +25,7 @@
 
 #include "server/api.h"
 #include "server/files.h"
+#include "server/http_replay.h"
 #include "server/http_upload.h"
 
 #define BACKLOG 4096
@@ -38,7 +40,8 @@ struct worker_process {
     int backoff_ms;
 };
 
-/* ---- listening --------------------------------------------------------------------------------- */
+/* ---- listening ---------------------------------------------------------------------------------
+ */
 
 static bool listen_split(const char *text, char *host, size_t size, const char **port,
                          struct bpu_error *err)
@@ -92,7 +95,8 @@ static int listen_open(const struct config *c, bool *loopback, struct bpu_error 
     const char *port;
     if (!listen_split(c->listen, host, sizeof host, &port, err))
         return -1;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     int failed = getaddrinfo(*host ? host : NULL, port, &hints, &list);
@@ -126,7 +130,8 @@ out:
     return fd;
 }
 
-/* ---- worker processes -------------------------------------------------------------------------- */
+/* ---- worker processes --------------------------------------------------------------------------
+ */
 
 static void worker_start(struct worker_process *w, const struct config *c)
 {
@@ -136,7 +141,8 @@ static void worker_start(struct worker_process *w, const struct config *c)
     strcpy(data, c->data);
     snprintf(memory, sizeof memory, "%lld", (long long)(c->job_memory >> 20));
     snprintf(seconds, sizeof seconds, "%lld", (long long)c->job_seconds);
-    char *argv[] = {program, sub, data_flag, data, memory_flag, memory, seconds_flag, seconds, NULL};
+    char *argv[] = {program, sub,          data_flag, data, memory_flag,
+                    memory,  seconds_flag, seconds,   NULL};
     pid_t parent = getpid();
     w->started_us = clock_us();
     pid_t pid = fork();
@@ -168,13 +174,16 @@ static void workers_reap(struct worker_process *list, int64_t count, bool stoppi
         if (!w->pid || waitpid(w->pid, &status, WNOHANG) != w->pid)
             continue;
         bool young = clock_us() - w->started_us < YOUNG_MS * 1000u;
-        w->backoff_ms = !young ? BACKOFF_MIN_MS : w->backoff_ms ? w->backoff_ms * 2 : BACKOFF_MIN_MS;
+        w->backoff_ms = !young          ? BACKOFF_MIN_MS
+                        : w->backoff_ms ? w->backoff_ms * 2
+                                        : BACKOFF_MIN_MS;
         if (w->backoff_ms > BACKOFF_MAX_MS)
             w->backoff_ms = BACKOFF_MAX_MS;
         w->start_at_us = clock_us() + (uint64_t)w->backoff_ms * 1000u;
         if (!stopping) {
             if (WIFSIGNALED(status))
-                fprintf(stderr, "bpuhub: worker %d was killed by signal %d, starting another in %d ms\n",
+                fprintf(stderr,
+                        "bpuhub: worker %d was killed by signal %d, starting another in %d ms\n",
                         (int)w->pid, WTERMSIG(status), w->backoff_ms);
             else
                 fprintf(stderr, "bpuhub: worker %d exited with %d, starting another in %d ms\n",
@@ -227,7 +236,8 @@ static void workers_stop(struct worker_process *list, int64_t count)
     }
 }
 
-/* ---- the daemon -------------------------------------------------------------------------------- */
+/* ---- the daemon --------------------------------------------------------------------------------
+ */
 
 /* Until a signal asks to stop. */
 static void look_after(int signals, struct worker_process *workers, const struct config *c)
@@ -288,8 +298,8 @@ static void listening_print(const struct config *c, int port)
     if (!listen_split(c->listen, host, sizeof host, &ignored, &err))
         return;
     bool v6 = strchr(host, ':') != NULL;
-    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", *host ? host : "0.0.0.0", v6 ? "]" : "",
-           port);
+    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", *host ? host : "0.0.0.0",
+           v6 ? "]" : "", port);
     fflush(stdout);
 }
 
@@ -306,7 +316,8 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     h->port = socket_port(socket);
     signals = signals_open();
     h->metrics = http_metrics_new();
-    if (signals < 0 || !h->metrics) {
+    h->replay = replay_new();
+    if (signals < 0 || !h->metrics || !h->replay) {
         error_set(err, BPU_NO_MEMORY, NULL, "no memory or descriptors to start with");
         goto out;
     }
@@ -330,6 +341,7 @@ out:
     if (h->wake)
         wake_close(h->wake);
     http_metrics_free(h->metrics);
+    replay_free(h->replay);
     if (socket >= 0)
         close(socket);
     if (signals >= 0)

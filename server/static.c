@@ -1,5 +1,5 @@
-/* Design: the dashboard is part of the binary.  A name is looked up in the table of embedded files and
- * nowhere else, so that no path leads out of it.  Files revalidate by ETag at each use: a new
+/* Design: the dashboard is part of the binary.  A name is looked up in the table of embedded files
+ * and nowhere else, so that no path leads out of it.  Files revalidate by ETag at each use: a new
  * binary is a new dashboard at once. */
 #include "server/static.h"
 
@@ -10,10 +10,11 @@
 
 #define STATIC_MAX 256
 
-/* What the dashboard may do: its own scripts, styles and connections, inline styles and data images for
- * drawings. */
+/* What the dashboard may do: its own scripts, styles and connections, inline styles and data images
+ * for drawings. */
 #define DASHBOARD_POLICY                                                                           \
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " \
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "     \
+    "data: blob:; "                                                                                \
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "                   \
     "frame-ancestors 'none'"
 
@@ -23,7 +24,8 @@ static char etags[STATIC_MAX][FILES_SHA256_HEX + 2];
 bool static_init(struct bpu_error *err)
 {
     if (static_entry_count > STATIC_MAX)
-        return error_set(err, BPU_SERVER, NULL, "more than %d static files are embedded", STATIC_MAX);
+        return error_set(err, BPU_SERVER, NULL, "more than %d static files are embedded",
+                         STATIC_MAX);
     for (size_t i = 0; i < static_entry_count; i++) {
         const struct static_entry *e = &static_entries[i];
         char hex[FILES_SHA256_HEX];
@@ -41,10 +43,16 @@ static const char *media_type(const char *name)
     static const struct {
         const char *suffix, *type;
     } types[] = {
-        {".html", "text/html; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
-        {".mjs", "text/javascript; charset=utf-8"}, {".css", "text/css; charset=utf-8"},
-        {".json", "application/json"}, {".svg", "image/svg+xml"}, {".png", "image/png"},
-        {".ico", "image/x-icon"}, {".woff2", "font/woff2"}, {".txt", "text/plain; charset=utf-8"},
+        {".html", "text/html; charset=utf-8"},
+        {".js", "text/javascript; charset=utf-8"},
+        {".mjs", "text/javascript; charset=utf-8"},
+        {".css", "text/css; charset=utf-8"},
+        {".json", "application/json"},
+        {".svg", "image/svg+xml"},
+        {".png", "image/png"},
+        {".ico", "image/x-icon"},
+        {".woff2", "font/woff2"},
+        {".txt", "text/plain; charset=utf-8"},
         {".webmanifest", "application/manifest+json"},
     };
     const char *dot = strrchr(name, '.');

@@ -206,12 +206,12 @@ bool store_job_list(struct store *s, const struct store_job_filter *f, struct ar
                     (given(f->label_key) ? LIST_LABEL : 0u);
     *items = NULL;
     *count = 0;
-    next[0] = '\0';
     if (f->limit < 1 || f->limit > LIMIT_MAX)
         return error_set(err, BPU_USAGE, "limit", "limit is %d, allowed is 1..%d", f->limit,
                          LIMIT_MAX);
     if (given(f->cursor) && !store_id_read(f->cursor, &w.before))
         return error_set(err, BPU_USAGE, "cursor", "the cursor is not one that a list has given");
+    next[0] = '\0'; /* only now: it may be the same memory as the cursor */
     if (given(f->state) && !job_state_find(f->state, &w.state)) {
         error_set(err, BPU_USAGE, "state", "there is no state \"%.32s\"", f->state);
         return error_hint(err, "States are queued, running, succeeded, failed, cancelled.");

@@ -97,9 +97,9 @@ bool store_model_list(struct store *s, const char *cursor, int limit, struct are
 {
     int64_t before = INT64_MAX, last = 0;
     *count = 0;
-    next[0] = '\0';
     if (cursor && *cursor && !store_id_read(cursor, &before))
         return error_set(err, BPU_USAGE, "cursor", "the cursor is not one that a list has given");
+    next[0] = '\0'; /* only now: it may be the same memory as the cursor */
     if (limit < 1 || limit > 200)
         return error_set(err, BPU_USAGE, "limit", "limit is %d, allowed is 1..200", limit);
     *items = ARENA_ARRAY(a, struct store_model, limit, err);

@@ -50,9 +50,10 @@ static bool give_up(struct store *s, int64_t n, int attempts, struct bpu_error *
         return true;
     struct bpu_error why = {0};
     struct buf doc;
-    error_set(&why, BPU_CRASH, *stage ? stage : NULL,
-              "worker %s stopped without a word while it had this job, at attempt %d of %d",
-              *worker ? worker : "(unknown)", attempts, attempts);
+    error_set(&why, BPU_CRASH, NULL,
+              "worker %s stopped without a word while it had this job, at stage %s of attempt %d of"
+              " %d",
+              *worker ? worker : "(unknown)", *stage ? stage : "start", attempts, attempts);
     error_hint(&why, "Look into the worker's log and the kernel's (out of memory?), then retry.");
     buf_init(&doc, 8192);
     problem_write_error(&doc, &why);

@@ -41,6 +41,20 @@ bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
     return false;
 }
 
+/* SQLite's own busy timeout sleeps for milliseconds; a commit holds the lock for a fraction of one. */
+static int on_busy(void *ctx, int tries)
+{
+    struct store *s = ctx;
+    int64_t now = store_now();
+    if (tries == 0)
+        s->busy_since = now;
+    if (now - s->busy_since > BUSY_TIMEOUT_MS)
+        return 0;
+    long us = tries < 20 ? 100 : tries < 60 ? 500 : 5000;
+    nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
+    return 1;
+}
+
 static bool exec(struct store *s, const char *sql, const char *doing, struct bpu_error *err)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || store_fail(s, doing, err);
@@ -74,10 +88,9 @@ struct store *store_open(const char *dir, struct bpu_error *err)
             error_set(err, BPU_NO_MEMORY, NULL, "no memory for the database");
         goto fail;
     }
-    sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+    sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     if (!exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
                  "PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
                  "PRAGMA journal_size_limit = 67108864; PRAGMA secure_delete = OFF",

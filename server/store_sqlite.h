@@ -33,6 +33,7 @@ struct store {
     char *tool;        /* store_set_tool_version(), or NULL */
     bool in_tx;        /* store_begin() is open */
     bool lazy;         /* synchronous=NORMAL is set */
+    int64_t busy_since; /* when it began to wait for the write lock */
     const char *sql[STORE_STATEMENTS]; /* keyed by the address of the literal */
     sqlite3_stmt *stmt[STORE_STATEMENTS];
     sqlite3_stmt *list[LIST_MASKS];

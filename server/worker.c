@@ -3,8 +3,9 @@
  * Between fork and result the worker polls three descriptors: the child's pipe, its signals, and
  * the wake-ups.  End of file on the pipe is the child's end, since nobody else holds it.  A job's
  * first stage is published after a moment only, so that a small job costs one durable commit and
- * one wake-up of the daemon.  The child is killed once its result is complete and is collected after
- * the commit, so that taking down its memory and the disk work overlap. */
+ * one wake-up of the daemon.  The child is killed once its result is complete, and collected when
+ * it is dead, at the latest when DYING_MAX are on their way: taking down its memory overlaps with
+ * the disk work and with the next job. */
 #define _GNU_SOURCE
 #include "server/worker.h"
 
@@ -39,6 +40,7 @@
 #define ARENA_QUOTA ((size_t)16 << 20)
 #define PIPE_SIZE (1 << 20)
 #define MAX_OPTIONS 256
+#define DYING_MAX 4
 
 struct worker {
     struct worker_options o; /* with the defaults filled in */
@@ -48,6 +50,7 @@ struct worker {
     struct sandbox *sandbox;
     struct sandbox_note *note;
     int signal_fd, null_fd;
+    int dying; /* children killed and not yet collected */
     bool stopping;
     int64_t stop_at, next_sweep;
 };
@@ -344,6 +347,13 @@ static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_
     return true;
 }
 
+/* Collects the dead, and waits for some if more than `most` are dying. */
+static void collect(struct worker *w, int most)
+{
+    while (w->dying > 0 && waitpid(-1, NULL, w->dying > most ? 0 : WNOHANG) > 0)
+        w->dying--;
+}
+
 static void job_do(struct worker *w, const struct store_job *job, struct arena *a)
 {
     struct run r = {.w = w, .job = job, .pipe_fd = -1};
@@ -361,8 +371,8 @@ static void job_do(struct worker *w, const struct store_job *job, struct arena *
         ok = store_failure(&r, &p, err.code == BPU_SERVER, &second);
         err = second;
     }
-    if (r.pid > 0)
-        waitpid(r.pid, NULL, 0);
+    w->dying += r.pid > 0;
+    collect(w, DYING_MAX);
     if (r.pipe_fd >= 0)
         close(r.pipe_fd);
     wire_fini(&r.wire);
@@ -417,8 +427,10 @@ static void loop(struct worker *w)
             if (!store_sweep(w->store, SWEEP_AGE_MS, &err))
                 complain(w, "sweeping", &err);
         }
+        collect(w, 0);
         wait_for(w, -1, "", now_ms() + IDLE_LOOK_MS);
     }
+    collect(w, 0);
 }
 
 static bool probe_job(const struct job_request *request, const void *data, size_t size,

@@ -11,6 +11,7 @@ import { nodes_panel, values_text, verdict_badge } from './nodes.js';
 import { drawing_panel } from './drawing.js';
 
 const STAGES = { import: 'Reading the model', check: 'Checking the operators', draw: 'Drawing', store: 'Storing the results' };
+const FAULTS_OF_INPUT = new Set(['unrecognised_format', 'bad_model', 'unsupported_model', 'shape_needed', 'bad_shape', 'bad_option']);
 
 export function job_view(root, id, params, signal) {
   const title = h('h1', { tabindex: '-1' }, 'Result');
@@ -72,14 +73,16 @@ export function job_view(root, id, params, signal) {
       job.project && h('span', {}, `project ${job.project}`),
       ...Object.entries(job.labels ?? {}).map(([k, v]) => h('span', { class: 'mono' }, `${k}=${v}`)),
       h('span', {}, timeElement(job.created)),
-      duration(job.started, job.finished) && h('span', {}, `took ${duration(job.started, job.finished)}`),
+      job.state === 'succeeded' && job.attempts === 0 ? h('span', {}, 'answered from an earlier result')
+        : duration(job.started, job.finished) && h('span', {}, `took ${duration(job.started, job.finished)}`),
     ];
     facts.replaceChildren(...parts.filter(Boolean));
     const ended = api.ENDED.has(job.state);
-    const others = ended ? marches_menu() : null;
+    // What is wrong with the file is wrong again, whatever the march.
+    const hopeless = job.state === 'failed' && FAULTS_OF_INPUT.has(job.error?.code);
     actions.replaceChildren(...[
-      others,
-      ended && job.state !== 'succeeded' && h('button', { type: 'button', class: 'button', onclick: guarded(retry) }, 'Try again'),
+      ended && !hopeless && marches_menu(),
+      ended && job.state !== 'succeeded' && !hopeless && h('button', { type: 'button', class: 'button', onclick: guarded(retry) }, 'Try again'),
       ended && delete_button(),
     ].filter(Boolean));
   }
@@ -261,7 +264,7 @@ export function job_view(root, id, params, signal) {
     for (const i of Array.isArray(model?.inputs) ? model.inputs : []) {
       if (!Array.isArray(i.shape) || i.shape.some((d) => typeof d !== 'number' || d < 0)) wanted.add(i.name);
     }
-    const fields = shape_fields([...wanted], job.options ?? {});
+    const fields = shape_fields([...wanted], job.options ?? {}, doc.hint);
     return h('form', { class: 'shape-form', id: 'shape-form', onsubmit: guarded(async (e) => {
       e.preventDefault();
       await again({ options: { ...job.options, ...shape_options(fields) } });

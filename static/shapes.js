@@ -5,7 +5,7 @@ import { h, icon } from './dom.js';
 const SHAPE = '\\s*\\d+(\\s*[x×,]\\s*\\d+)*\\s*(:\\s*\\w+\\s*)?';
 let serial = 0;
 
-function shape_row(name, value, fixed) {
+function shape_row(name, value, fixed, example = '1x3x224x224') {
   const id = `shape-${++serial}`;
   const row = h('div', { class: 'shape-row' },
     fixed
@@ -15,7 +15,7 @@ function shape_row(name, value, fixed) {
     h('div', { class: 'field grow' },
       h('label', { for: id }, fixed ? ['Shape of ', h('code', {}, name)] : 'Shape'),
       h('input', {
-        id, class: 'shape-value mono', value, placeholder: '1x3x224x224', pattern: SHAPE, required: fixed,
+        id, class: 'shape-value mono', value, placeholder: example, pattern: SHAPE, required: fixed,
         autocomplete: 'off', spellcheck: 'false', title: 'Numbers joined by x, such as 1x3x224x224; a dtype may follow, as in 1x3x224x224:qint8',
       })),
     fixed ? null : h('button', {
@@ -25,10 +25,13 @@ function shape_row(name, value, fixed) {
   return row;
 }
 
-/** names: inputs that must get a shape; values: options of an earlier try. */
-export function shape_fields(names, options = {}) {
+/** names: inputs that must get a shape; options: of an earlier try; hint: may hold examples, as input.NAME=1x3x8x8. */
+export function shape_fields(names, options = {}, hint = '') {
   const rows = h('div', { class: 'shape-rows' });
-  for (const name of names) rows.append(shape_row(name, options[`input.${name}`] ?? '', true));
+  for (const name of names) {
+    const example = hint.split(`input.${name}=`)[1]?.match(/^\d+(x\d+)*/)?.[0];
+    rows.append(shape_row(name, options[`input.${name}`] ?? '', true, example));
+  }
   for (const [key, value] of Object.entries(options)) {
     const name = /^input\.(.+)$/.exec(key)?.[1];
     if (name !== undefined && !names.includes(name)) rows.append(shape_row(name, value, false));

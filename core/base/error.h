@@ -50,7 +50,7 @@ struct bpu_error {
 bool error_set(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt, ...)
     BPU_PRINTF(4, 5);
 bool error_vset(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
-                va_list ap);
+                va_list ap) BPU_PRINTF(4, 0);
 /* Adds what to do, if no hint is there yet.  Returns false. */
 bool error_hint(struct bpu_error *err, const char *fmt, ...) BPU_PRINTF(2, 3);
 /* Names the place, if none is named yet.  Returns false. */

@@ -121,6 +121,11 @@ static bool judge_general(const struct subject *s, bool onnx, const struct limit
         const struct general_rule *g = &s->c->m->rules[i];
         for (const struct limit *l = g->limits; g->onnx == onnx && l->quantity != Q_NONE; l++) {
             struct limit one[2] = {*l, {.quantity = Q_NONE}};
+            enum op_class class = s->n->op->class;
+            if (class == OPC_DETECT) /* boxes and anchors are lists, not maps */
+                one[0].operand = OPERAND_FIRST;
+            if (class == OPC_RECURRENT && l->quantity == Q_RANK)
+                continue; /* sequences have three axes, cells two */
             if (list_states(s->c, own, l->quantity, onnx, 0) ||
                 list_states(s->c, own_reading, l->quantity, onnx, 0))
                 continue;

@@ -299,6 +299,9 @@ static void judge_output(struct checker *c, const struct node *n, const struct v
     enum dtype behind = quantized_behind(c, v);
     if (forced != DT_UNKNOWN && !folded)
         set_dtype(c, v, forced, false);
+    else if (stated != DT_UNKNOWN && stated == in && v->quant.count == 0 &&
+             !folded) /* inference kept the input's dtype: the file says nothing of its own */
+        set_dtype(c, v, default_output(c, c->ctx[n->index].torch, in), false);
     else if (stated != DT_UNKNOWN)
         set_dtype(c, v, stated, false);
     else if (folded && in != DT_UNKNOWN)

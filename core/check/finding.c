@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/check/json_write.h"
 #include "core/check/rules.h"
 
 const char *severity_name(enum severity s)
@@ -73,26 +74,11 @@ struct finding *finding_add(struct checker *c, const struct node *n, enum severi
 
 const char *json_quote(struct checker *c, const char *s)
 {
-    size_t n = strlen(s);
-    if (n > 4096)
-        n = 4096;
-    char *out = arena_alloc(c->a, 6 * n + 3, c->err), *p = out;
-    if (!out)
-        return NULL;
-    *p++ = '"';
-    for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)s[i];
-        if (ch == '"' || ch == '\\') {
-            *p++ = '\\';
-            *p++ = (char)ch;
-        } else if (ch < 0x20) {
-            p += sprintf(p, "\\u%04x", ch);
-        } else {
-            *p++ = (char)ch;
-        }
-    }
-    *p++ = '"';
-    *p = '\0';
+    struct buf text;
+    buf_init(&text, 64u << 10);
+    writer_string(&text, s);
+    char *out = buf_ok(&text, c->err) ? arena_strdup(c->a, buf_str(&text), c->err) : NULL;
+    buf_fini(&text);
     return out;
 }
 

@@ -161,6 +161,15 @@ static const char *rule_suffix(struct checker *c, const struct limit *l)
     return name;
 }
 
+/* What to do: the quantity's advice, where a pool does not want that of a convolution. */
+static const char *todo(const struct subject *s, const struct limit *l)
+{
+    bool pool = s->n->op->class == OPC_POOL;
+    if (pool && (l->quantity == Q_KERNEL_H || l->quantity == Q_KERNEL_W))
+        return "Pool in several steps, one behind the other: an 8x8 pool is a 4x4 one and a 2x2 one.";
+    return quantity_rows[l->quantity].todo[0] ? quantity_rows[l->quantity].todo : NULL;
+}
+
 /* v: the operand at fault, or NULL. */
 static bool report(const struct subject *s, const struct limit *l, const struct source *src,
                    const struct measure *m, const struct value *v, int more, bool relation)
@@ -188,7 +197,7 @@ static bool report(const struct subject *s, const struct limit *l, const struct 
         reading ? reading : "", reading ? ")" : "");
     f->actual = actual;
     f->limit = limit;
-    f->hint = q->todo[0] ? q->todo : NULL;
+    f->hint = todo(s, l);
     f->table = src->onnx ? "onnx" : "torch";
     f->row = src->row;
     return f->message != NULL;

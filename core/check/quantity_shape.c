@@ -37,8 +37,12 @@ bool quantity_dim_n(const struct subject *s, const struct value *v, struct measu
     return extent(s, v, "N", out);
 }
 
+/* A sequence is [length, batch, features] unless the batch comes first. */
 bool quantity_batch(const struct subject *s, const struct value *v, struct measure *out)
 {
+    if (v && s->n->op->class == OPC_RECURRENT && v->shape.rank == 3 &&
+        !node_bool(s->n, "batch_first", false))
+        return v->shape.dim[1] >= 0 && measure_number(out, (double)v->shape.dim[1]);
     return extent(s, v, "N", out);
 }
 

@@ -1,6 +1,9 @@
 /* draw: the drawing of a graph as one self-contained SVG.
  *
- * Layered by graphviz, bounded, with a layout of our own to fall back on, so that no graph hangs.
+ * A layered layout of our own (core/draw/layout.h) with bounded work, so that no graph hangs.  No
+ * files, no fonts, no global state: it runs in the sandbox as it is.  docs/drawing.md tells why it
+ * is not graphviz' and lists ids, classes and attributes.
+ *
  * Illegal nodes are red, induced ones orange, folded ones quiet; tooltips carry the rules; the ids
  * ("node-<index>") are those of the report's nodes. */
 #ifndef BPU_DRAW_H
@@ -11,7 +14,7 @@
 /* r may be NULL: the drawing without verdicts. Same input, same bytes. */
 bool draw_svg(const struct graph *g, const struct check_result *r, struct buf *out,
               struct bpu_error *err) BPU_CHECKED;
-/* Loads graphviz' plugins once, so that a forked child needs no file system. */
+/* What a forked child would need beforehand: nothing at present. */
 void draw_warm_up(void);
 
 #endif

@@ -93,21 +93,11 @@ static void put_ints(struct buf *out, const int64_t *v, int count, const char *b
 void label_value(const struct attr *a, struct buf *out)
 {
     switch (a->kind) {
-    case ATTR_NONE:
-        buf_puts(out, "None");
-        break;
-    case ATTR_BOOL:
-        buf_puts(out, a->i ? "true" : "false");
-        break;
-    case ATTR_INT:
-        buf_printf(out, "%lld", (long long)a->i);
-        break;
-    case ATTR_FLOAT:
-        buf_printf(out, "%.6g", a->f);
-        break;
-    case ATTR_STRING:
-        buf_printf(out, "%.160s", a->s ? a->s : "");
-        break;
+    case ATTR_NONE: buf_puts(out, "None"); break;
+    case ATTR_BOOL: buf_puts(out, a->i ? "true" : "false"); break;
+    case ATTR_INT: buf_printf(out, "%lld", (long long)a->i); break;
+    case ATTR_FLOAT: buf_printf(out, "%.6g", a->f); break;
+    case ATTR_STRING: buf_printf(out, "%.160s", a->s ? a->s : ""); break;
     case ATTR_INTS:
         buf_putc(out, '[');
         put_ints(out, a->ints, a->count, ",");
@@ -128,8 +118,8 @@ static void gap(struct buf *out)
         buf_putc(out, ' ');
 }
 
-/* "s2", "p1,2": the letter and the list, shortened to one number if all are equal; left out if equal
- * to `usual`. */
+/* "s2", "p1,2": the letter and the list, shortened to one number if all are equal; left out if
+ * equal to `usual`. */
 static void put_short(const struct node *n, const char *name, const char *letter, int64_t usual,
                       const char *between, struct buf *out)
 {
@@ -144,7 +134,7 @@ static void put_short(const struct node *n, const char *name, const char *letter
         equal = equal && v[i] == v[0];
     if (a->kind == ATTR_STRING) {
         gap(out);
-        buf_printf(out, "%s %.20s", letter, a->s);
+        buf_printf(out, "%s %.20s", letter, a->s ? a->s : "");
         return;
     }
     if ((a->kind != ATTR_INTS && a->kind != ATTR_INT) || count == 0 || (equal && v[0] == usual))
@@ -158,10 +148,13 @@ static void put_window(const struct node *n, struct buf *out)
 {
     int64_t k[2], s[2];
     const struct attr *a = node_attr(n, "kernel_size");
-    if (a && a->kind == ATTR_INT && node_ints(n, "kernel_size", k, 2))
-        buf_printf(out, strstr(n->op_name, "1d") ? "%lld" : "%lldx%lld", (long long)k[0], (long long)k[1]);
-    else
+    if (a && a->kind == ATTR_INT) {
+        int axes = strstr(n->op_name, "1d") ? 1 : strstr(n->op_name, "3d") ? 3 : 2;
+        for (int i = 0; i < axes; i++)
+            buf_printf(out, "%s%lld", i ? "x" : "", (long long)a->i);
+    } else {
         put_short(n, "kernel_size", "", -1, "x", out);
+    }
     bool same = node_ints(n, "kernel_size", k, 2) && node_ints(n, "stride", s, 2) && k[0] == s[0] &&
                 k[1] == s[1] && strstr(n->op_name, "Pool");
     if (!same)
@@ -217,8 +210,7 @@ static void put_named(const struct node *n, const char *name, const char *before
 static void put_cat(const struct node *n, struct buf *out)
 {
     put_named(n, "dim", "dim ", out);
-    gap(out);
-    buf_printf(out, "of %d", n->input_count);
+    buf_printf(out, out->size ? ", %d inputs" : "%d inputs", n->input_count);
 }
 
 static void put_dim(const struct node *n, struct buf *out)
@@ -273,7 +265,8 @@ static void put_pad(const struct node *n, struct buf *out)
 {
     put_named(n, "pad", "", out);
     put_named(n, "padding", "", out);
-    put_named(n, "mode", "", out);
+    if (strcmp(node_string(n, "mode", "constant"), "constant") != 0)
+        put_named(n, "mode", "", out);
 }
 
 static void put_range(const struct node *n, struct buf *out)
@@ -357,27 +350,83 @@ static const struct {
     const char *begins;
     void (*put)(const struct node *n, struct buf *out);
 } rows[] = {
-    {"ConvTranspose", put_conv}, {"Conv", put_conv}, {"MaxPool", put_pool}, {"AvgPool", put_pool},
-    {"Adaptive", put_to_shape}, {"Linear", put_linear}, {"cat", put_cat}, {"stack", put_cat},
-    {"split", put_split}, {"chunk", put_split}, {"reshape", put_to_shape}, {"expand", put_to_shape},
-    {"permute", put_dims}, {"transpose", put_dims}, {"repeat", put_dims}, {"tile", put_dims},
-    {"flip", put_dims}, {"interpolate", put_resize}, {"Upsampl", put_resize}, {"pad", put_pad},
-    {"ZeroPad", put_pad}, {"ConstantPad", put_pad}, {"ReplicationPad", put_pad}, {"clamp", put_range},
-    {"Hardtanh", put_range}, {"slice", put_slice}, {"LeakyReLU", put_slope}, {"ELU", put_slope},
-    {"CELU", put_slope}, {"Layer", put_norm}, {"GroupNorm", put_norm}, {"InstanceNorm", put_norm},
-    {"flatten", put_flatten}, {"PixelShuffle", put_factor},
-    {"PixelUnshuffle", put_factor}, {"ChannelShuffle", put_factor}, {"topk", put_topk}, {"to", put_dtype},
-    {"LSTM", put_recurrent}, {"GRU", put_recurrent}, {"RNN", put_recurrent},
-    {"MultiheadAttention", put_heads}, {"mean", put_dim}, {"sum", put_dim}, {"amax", put_dim},
-    {"amin", put_dim}, {"prod", put_dim}, {"max", put_dim}, {"min", put_dim}, {"arg", put_dim},
-    {"Softmax", put_dim}, {"LogSoftmax", put_dim}, {"GLU", put_dim}, {"squeeze", put_dim},
-    {"unsqueeze", put_dim}, {"index_select", put_dim}, {"gather", put_dim}, {"norm", put_dim},
-    {"cumsum", put_dim}, {"var", put_dim}, {"logsumexp", put_dim},
+    {"ConvTranspose", put_conv},
+    {"Conv", put_conv},
+    {"MaxPool", put_pool},
+    {"AvgPool", put_pool},
+    {"Adaptive", put_to_shape},
+    {"Linear", put_linear},
+    {"cat", put_cat},
+    {"stack", put_cat},
+    {"split", put_split},
+    {"chunk", put_split},
+    {"reshape", put_to_shape},
+    {"expand", put_to_shape},
+    {"permute", put_dims},
+    {"transpose", put_dims},
+    {"repeat", put_dims},
+    {"tile", put_dims},
+    {"flip", put_dims},
+    {"interpolate", put_resize},
+    {"Upsampl", put_resize},
+    {"pad", put_pad},
+    {"ZeroPad", put_pad},
+    {"ConstantPad", put_pad},
+    {"ReplicationPad", put_pad},
+    {"clamp", put_range},
+    {"Hardtanh", put_range},
+    {"slice", put_slice},
+    {"LeakyReLU", put_slope},
+    {"ELU", put_slope},
+    {"CELU", put_slope},
+    {"Layer", put_norm},
+    {"GroupNorm", put_norm},
+    {"InstanceNorm", put_norm},
+    {"flatten", put_flatten},
+    {"PixelShuffle", put_factor},
+    {"PixelUnshuffle", put_factor},
+    {"ChannelShuffle", put_factor},
+    {"topk", put_topk},
+    {"to", put_dtype},
+    {"LSTM", put_recurrent},
+    {"GRU", put_recurrent},
+    {"RNN", put_recurrent},
+    {"MultiheadAttention", put_heads},
+    {"mean", put_dim},
+    {"sum", put_dim},
+    {"amax", put_dim},
+    {"amin", put_dim},
+    {"prod", put_dim},
+    {"max", put_dim},
+    {"min", put_dim},
+    {"arg", put_dim},
+    {"Softmax", put_dim},
+    {"LogSoftmax", put_dim},
+    {"GLU", put_dim},
+    {"squeeze", put_dim},
+    {"unsqueeze", put_dim},
+    {"index_select", put_dim},
+    {"gather", put_dim},
+    {"norm", put_dim},
+    {"cumsum", put_dim},
+    {"var", put_dim},
+    {"logsumexp", put_dim},
 };
 
-/* "× 0.125", "const 1x64x1x1": a binary operator's constant operand. */
+/* "Ã 0.125", "+ const 1x64x1x1", "1 â x": a binary operator's constant operand. */
 static void put_constant_operand(const struct node *n, struct buf *out)
 {
+    static const struct {
+        const char *op, *sign;
+    } signs[] = {{"add", "+"},
+                 {"sub", "\xE2\x88\x92"},
+                 {"mul", "\xC3\x97"},
+                 {"div", "\xC3\xB7"},
+                 {"pow", "^"}};
+    const char *sign = NULL, *name = label_op(n->op_name);
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (strcmp(signs[i].op, name) == 0)
+            sign = signs[i].sign;
     for (int i = 0; i < n->input_count && n->input_count <= 3; i++) {
         const struct value *v = n->inputs[i];
         double x;
@@ -385,10 +434,14 @@ static void put_constant_operand(const struct node *n, struct buf *out)
         if (!v || !v->constant)
             continue;
         gap(out);
+        if (i > 0)
+            buf_printf(out, "%s ", sign ? sign : "with");
         if (shape_elements(&v->shape) == 1 && constant_real(v, 0, &x))
-            buf_printf(out, i == 0 ? "%.4g with" : "with %.4g", x);
+            buf_printf(out, "%.4g", x);
         else
-            buf_printf(out, "with const %s", shape_text(&v->shape, text));
+            buf_printf(out, "const %s", shape_text(&v->shape, text));
+        if (i == 0)
+            buf_printf(out, " %s x", sign ? sign : "with");
     }
 }
 

@@ -4,8 +4,8 @@
 
 #include "core/ir/graph.h"
 
-/* Estimated width of UTF-8 text in a common sans-serif face, on the generous side, so that boxes fit
- * whatever font the viewer has. */
+/* Estimated width of UTF-8 text in a common sans-serif face, on the generous side, so that boxes
+ * fit whatever font the viewer has. */
 double text_width(const char *s, double font_size, bool bold);
 /* s, or its end after an ellipsis if it is wider than `width`: the end of a name tells most. */
 const char *text_fit_end(struct arena *a, const char *s, double font_size, double width,

@@ -2,10 +2,10 @@
  *
  *   ranks ── trunks ── order within ranks ── columns (x) ── rows (y) ── routes
  *
- * A net is one value: one source, any number of users, drawn as one tree.  Where a user is more than
- * one rank away the net gets a trunk, a point on each rank between, shared by all its users: a value
- * that thirty concatenations read is one line with thirty taps, not thirty lines.  Trunks hold a
- * place in the order of their rank, so lines run beside boxes and never through them.
+ * A net is one value: one source, any number of users, drawn as one tree.  Where a user is more
+ * than one rank away the net gets a trunk, a point on each rank between, shared by all its users: a
+ * value that thirty concatenations read is one line with thirty taps, not thirty lines.  Trunks
+ * hold a place in the order of their rank, so lines run beside boxes and never through them.
  *
  * Work is bounded: O((n + e) log n) with a fixed number of sweeps; n counts the points of trunks,
  * which layout_reach() keeps under a budget.  Nothing recurses. */
@@ -15,8 +15,9 @@
 #include "core/base/arena.h"
 
 /* Distances in CSS pixels. */
-#define LAYOUT_LABEL_H 17.0 /* straight run below a box, beside which the label of its output stands */
-#define LAYOUT_ARROW 6.0    /* height of an arrow head */
+#define LAYOUT_LABEL_H                                                                             \
+    19.0                 /* straight run below a box, beside which the label of its output stands */
+#define LAYOUT_ARROW 6.0 /* height of an arrow head */
 
 struct layout_box {
     double w, h;
@@ -51,11 +52,11 @@ struct layout {
     double width, height; /* result */
 };
 
-/* Longest-path ranks; boxes that could stand lower for free do.  Every net must lead from a lower to a
- * higher box index. */
+/* Longest-path ranks; boxes that could stand lower for free do.  Every net must lead from a lower
+ * to a higher box index. */
 bool layout_rank(struct layout *l, struct arena *a, struct bpu_error *err) BPU_CHECKED;
-/* The largest number of ranks that lines may cross so that all trunks together have at most `budget`
- * points; INT_MAX when nothing must be cut. */
+/* The largest number of ranks that lines may cross so that all trunks together have at most
+ * `budget` points; INT_MAX when nothing must be cut. */
 bool layout_reach(const struct layout *l, struct arena *a, int64_t budget, int *reach,
                   struct bpu_error *err) BPU_CHECKED;
 /* Our own layout of ranked boxes. */
@@ -65,9 +66,9 @@ bool layout_run(struct layout *l, struct arena *a, struct bpu_error *err) BPU_CH
 
 /* A box or a point of a trunk. */
 struct vertex {
-    int rank, box, net; /* box -1: point of the trunk of `net` */
-    int pos;            /* place in its rank */
-    int block;          /* column of vertices that share one x */
+    int rank, box, net;       /* box -1: point of the trunk of `net` */
+    int pos;                  /* place in its rank */
+    int block;                /* column of vertices that share one x */
     int align_up, align_down; /* vertex right above or below in the same column, or -1 */
     double left, right, x;
 };
@@ -93,13 +94,13 @@ struct layering {
     int *seg_at; /* s[seg_at[r]] … lead from rank r to r + 1 */
 };
 
-bool layering_new(struct layering *g, struct layout *l, struct arena *a, struct bpu_error *err)
-    BPU_CHECKED;
+bool layering_new(struct layering *g, struct layout *l, struct arena *a,
+                  struct bpu_error *err) BPU_CHECKED;
 bool layering_order(struct layering *g, struct bpu_error *err) BPU_CHECKED;
 bool layering_place(struct layering *g, struct bpu_error *err) BPU_CHECKED;
 bool layering_route(struct layering *g, struct bpu_error *err) BPU_CHECKED;
-/* Groups vertices that are linked by align_up / align_down; returns the number of blocks.  Blocks are
- * numbered by their topmost vertex. */
+/* Groups vertices that are linked by align_up / align_down; returns the number of blocks.  Blocks
+ * are numbered by their topmost vertex. */
 int layering_blocks(struct layering *g);
 
 #endif

@@ -1,10 +1,10 @@
 /* The order of vertices within their ranks.
  *
- * First guess: columns.  A depth-first walk puts each new column (an aligned chain or a trunk) right
- * beside the one it leaves, so that short detours stand inside and long ones outside, as brackets
- * nest.  All ranks then use the same order of columns, so no column crosses another.  Barycentre
- * sweeps improve on it while there is work left in the budget; the order with the fewest weighted
- * crossings wins, and the first guess wins a tie. */
+ * First guess: columns.  A depth-first walk puts each new column (an aligned chain or a trunk)
+ * right beside the one it leaves, so that short detours stand inside and long ones outside, as
+ * brackets nest.  All ranks then use the same order of columns, so no column crosses another.
+ * Barycentre sweeps improve on it while there is work left in the budget; the order with the fewest
+ * weighted crossings wins, and the first guess wins a tie. */
 #include "core/draw/layout.h"
 
 #include <stdlib.h>
@@ -40,7 +40,8 @@ static void column_insert(struct columns *c, int block, int beside, bool left)
     c->stack[c->depth++] = block;
 }
 
-/* Puts the columns that touch `block` beside it: chains of boxes to both sides in turn, trunks right. */
+/* Puts the columns that touch `block` beside it: chains of boxes to both sides in turn, trunks
+ * right. */
 static void column_neighbours(struct layering *g, struct columns *c, int block)
 {
     for (int v = c->top[block]; v >= 0; v = g->v[v].align_down) {
@@ -177,8 +178,8 @@ bool layering_order(struct layering *g, struct bpu_error *err)
 {
     if (!first_guess(g, err))
         return false;
-    struct keyed *keys =
-        ARENA_ARRAY(g->arena, struct keyed, (g->seg_count > g->count ? g->seg_count : g->count) + 1, err);
+    struct keyed *keys = ARENA_ARRAY(g->arena, struct keyed,
+                                     (g->seg_count > g->count ? g->seg_count : g->count) + 1, err);
     double *tree = ARENA_ARRAY(g->arena, double, g->count + 2, err);
     int *best = ARENA_ARRAY(g->arena, int, g->count + 1, err);
     if (!keys || !tree || !best)

@@ -2,9 +2,9 @@
  *
  * Vertices of a column share one x.  Where the order of ranks makes two columns cross, the lighter
  * one is broken: the heaviest set of aligned segments without crossings stays (a longest increasing
- * subsequence by weight).  Columns then seek the mean of what they are connected with, and two passes
- * push them apart to their distances, one only to the right and one only to the left; both results
- * keep all distances, so their mean does as well. */
+ * subsequence by weight).  Columns then seek the mean of what they are connected with, and two
+ * passes push them apart to their distances, one only to the right and one only to the left; both
+ * results keep all distances, so their mean does as well. */
 #include "core/draw/layout.h"
 
 #include <math.h>
@@ -31,7 +31,7 @@ struct rung {
 static int compare_rungs(const void *a, const void *b)
 {
     const struct rung *x = a, *y = b;
-    return x->up - y->up;
+    return x->up != y->up ? x->up - y->up : y->weight - x->weight;
 }
 
 /* tree[k]: index + 1 of the rung with the heaviest set ending at a lower position <= k. */
@@ -41,8 +41,8 @@ static void keep_heaviest(struct layering *g, int r, struct rung *rungs, int *tr
     int n = g->rank_at[r + 2] - g->rank_at[r + 1], count = 0, last = -1;
     for (int i = g->seg_at[r]; i < g->seg_at[r + 1]; i++)
         if (g->v[g->s[i].up].align_down == g->s[i].down)
-            rungs[count++] = (struct rung){g->v[g->s[i].up].pos, g->v[g->s[i].down].pos,
-                                           g->s[i].weight, 0, -1};
+            rungs[count++] =
+                (struct rung){g->v[g->s[i].up].pos, g->v[g->s[i].down].pos, g->s[i].weight, 0, -1};
     qsort(rungs, (size_t)count, sizeof *rungs, compare_rungs);
     /* Two nets between the same two boxes are one rung. */
     int kept = 0;
@@ -53,7 +53,8 @@ static void keep_heaviest(struct layering *g, int r, struct rung *rungs, int *tr
     memset(tree, 0, ((size_t)n + 1) * sizeof *tree);
     for (int i = 0; i < count; i++) {
         for (int k = rungs[i].down; k > 0; k -= k & -k)
-            if (tree[k] > 0 && (rungs[i].from < 0 || rungs[tree[k] - 1].best > rungs[rungs[i].from].best))
+            if (tree[k] > 0 &&
+                (rungs[i].from < 0 || rungs[tree[k] - 1].best > rungs[rungs[i].from].best))
                 rungs[i].from = tree[k] - 1;
         rungs[i].best = rungs[i].weight + (rungs[i].from >= 0 ? rungs[rungs[i].from].best : 0);
         for (int k = rungs[i].down + 1; k <= n; k += k & -k)
@@ -75,10 +76,10 @@ static void keep_heaviest(struct layering *g, int r, struct rung *rungs, int *tr
 
 struct placing {
     int blocks;
-    int *top;       /* topmost vertex of each block */
-    int *sequence;  /* blocks so that everything to the left comes first */
-    int *by_rank;   /* blocks from top to bottom */
-    int *waits;     /* left neighbours still to come */
+    int *top;      /* topmost vertex of each block */
+    int *sequence; /* blocks so that everything to the left comes first */
+    int *by_rank;  /* blocks from top to bottom */
+    int *waits;    /* left neighbours still to come */
     double *x, *want, *right, *left;
 };
 
@@ -99,7 +100,8 @@ static bool sequence_blocks(struct layering *g, struct placing *p, struct bpu_er
             if (at < g->rank_at[g->v[v].rank + 1] && --waits[g->v[g->order[at]].block] == 0)
                 p->sequence[tail++] = g->v[g->order[at]].block;
         }
-    return tail == p->blocks || error_set(err, BPU_SERVER, NULL, "the drawing's columns are circular");
+    return tail == p->blocks ||
+           error_set(err, BPU_SERVER, NULL, "the drawing's columns are circular");
 }
 
 /* Pushes columns apart, all to the right (or all to the left), starting from p->want. */
@@ -161,8 +163,8 @@ static void settle(const struct layering *g, struct placing *p)
         p->x[b] = (p->right[b] + p->left[b]) / 2;
 }
 
-/* Moves each column as far towards its neighbours as the columns beside it leave room, pushing none:
- * what pushing left askew comes straight. */
+/* Moves each column as far towards its neighbours as the columns beside it leave room, pushing
+ * none: what pushing left askew comes straight. */
 static void polish(const struct layering *g, struct placing *p, bool down)
 {
     for (int i = 0; i < p->blocks; i++) {
@@ -190,8 +192,9 @@ static double natural_width(const struct layering *g)
         double w = 0;
         for (int i = g->rank_at[r]; i < g->rank_at[r + 1]; i++) {
             const struct vertex *v = &g->v[g->order[i]];
-            w += i == g->rank_at[r] ? v->left + v->right
-                                    : distance(&g->v[g->order[i - 1]], v) + v->right - g->v[g->order[i - 1]].right;
+            w += i == g->rank_at[r]
+                     ? v->left + v->right
+                     : distance(&g->v[g->order[i - 1]], v) + v->right - g->v[g->order[i - 1]].right;
         }
         widest = fmax(widest, w);
     }
@@ -265,7 +268,8 @@ bool layering_place(struct layering *g, struct bpu_error *err)
         return true;
     for (int r = 0; r + 1 < g->rank_count; r++)
         keep_heaviest(g, r, rungs, tree);
-    /* Long columns that interlock can form a staircase much wider than any rank; shorter ones cannot. */
+    /* Long columns that interlock can form a staircase much wider than any rank; shorter ones
+     * cannot. */
     static const int lengths[] = {0, 64, 16, 4, 1};
     double natural = natural_width(g), least = 0, most = 0;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {

@@ -1,7 +1,7 @@
 /* Ranks, trunks and the wish list of straight lines.
  *
- * Longest-path ranks keep a network's main chain in consecutive ranks, which is what makes it read as
- * a chain.  A box with nothing above it, or one that would shorten more lines than it lengthens,
+ * Longest-path ranks keep a network's main chain in consecutive ranks, which is what makes it read
+ * as a chain.  A box with nothing above it, or one that would shorten more lines than it lengthens,
  * sinks towards its users. */
 #include "core/draw/layout.h"
 
@@ -118,16 +118,25 @@ bool layout_reach(const struct layout *l, struct arena *a, int64_t budget, int *
 static int add_vertex(struct layering *g, int rank, int box, int net, double left, double right)
 {
     struct vertex *v = &g->v[g->count];
-    *v = (struct vertex){.rank = rank, .box = box, .net = net, .align_up = -1, .align_down = -1,
-                         .left = left, .right = right};
+    *v = (struct vertex){.rank = rank,
+                         .box = box,
+                         .net = net,
+                         .align_up = -1,
+                         .align_down = -1,
+                         .left = left,
+                         .right = right};
     return g->count++;
 }
 
 static void add_segment(struct layering *g, int up, int down, int net)
 {
     bool up_box = g->v[up].box >= 0, down_box = g->v[down].box >= 0;
-    g->s[g->seg_count++] = (struct segment){
-        .up = up, .down = down, .net = net, .weight = !up_box && !down_box ? 6 : up_box && down_box ? 2 : 1};
+    g->s[g->seg_count++] = (struct segment){.up = up,
+                                            .down = down,
+                                            .net = net,
+                                            .weight = !up_box && !down_box ? 6
+                                                      : up_box && down_box ? 2
+                                                                           : 1};
 }
 
 struct user {
@@ -230,7 +239,10 @@ static bool align(struct layering *g, struct bpu_error *err)
         for (int i = g->seg_at[r]; i < g->seg_at[r + 1]; i++) {
             const struct segment *s = &g->s[i];
             bool straight = s->weight != 2 || g->layout->nets[s->net].slots == 1;
-            wishes[n++] = (struct wish){i, s->weight == 6 ? 3 : s->weight == 2 && straight ? 2 : 1,
+            wishes[n++] = (struct wish){i,
+                                        s->weight == 6               ? 3
+                                        : s->weight == 2 && straight ? 2
+                                                                     : 1,
                                         height[s->down], i};
         }
         qsort(wishes, (size_t)n, sizeof *wishes, compare_wishes);

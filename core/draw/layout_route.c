@@ -1,7 +1,7 @@
 /* y of every rank, and the paths of the nets.
  *
- * A line leaves a box at its bottom, runs straight beside its label, bends once in the gap between two
- * ranks, and ends in an arrow head.  The gap is higher where lines have far to go. */
+ * A line leaves a box at its bottom, runs straight beside its label, bends once in the gap between
+ * two ranks, and ends in an arrow head.  The gap is higher where lines have far to go. */
 #include "core/draw/layout.h"
 
 #include <math.h>
@@ -66,12 +66,12 @@ static void ports_of_box(struct layering *g, int v, struct port *ports, double *
     if (middle >= 0 && g->layout->nets[g->s[ports[middle].segment].net].slots == 1) {
         double x = port_x[ports[middle].segment] = box->x;
         for (int i = middle - 1; i >= 0; i--)
-            x = port_x[ports[i].segment] = fmax(fmin(port_x[ports[i].segment], x - fmin(gap, half / n)),
-                                                box->x - half);
+            x = port_x[ports[i].segment] =
+                fmax(fmin(port_x[ports[i].segment], x - fmin(gap, half / n)), box->x - half);
         x = box->x;
         for (int i = middle + 1; i < n; i++)
-            x = port_x[ports[i].segment] = fmin(fmax(port_x[ports[i].segment], x + fmin(gap, half / n)),
-                                                box->x + half);
+            x = port_x[ports[i].segment] =
+                fmin(fmax(port_x[ports[i].segment], x + fmin(gap, half / n)), box->x + half);
     }
 }
 

@@ -26,7 +26,8 @@ struct build {
     int box_capacity;
 };
 
-static enum fate node_fate(const struct graph *g, const struct check_result *r, const struct node *n)
+static enum fate node_fate(const struct graph *g, const struct check_result *r,
+                           const struct node *n)
 {
     bool folded = r ? r->verdicts[n->index] == NODE_FOLDED : n->fold != FOLD_NONE;
     (void)g;
@@ -63,8 +64,14 @@ const char *scene_value_text(const struct scene *s, const struct value *v, struc
 static int add_box(struct build *b, enum box_kind kind)
 {
     struct box *x = &b->s->boxes[b->s->layout.box_count];
-    *x = (struct box){.kind = kind, .verdict = NODE_LEGAL, .title = "", .detail = "", .name = "",
-                      .folded = -1, .first_finding = -1, .user = -1};
+    *x = (struct box){.kind = kind,
+                      .verdict = NODE_LEGAL,
+                      .title = "",
+                      .detail = "",
+                      .name = "",
+                      .folded = -1,
+                      .first_finding = -1,
+                      .user = -1};
     return b->s->layout.box_count++;
 }
 
@@ -116,8 +123,9 @@ static bool make_boxes(struct build *b, struct bpu_error *err)
             continue;
         int k = s->box_of_node[i] = add_box(b, BOX_NODE);
         s->boxes[k].node = n;
-        s->boxes[k].verdict = s->check ? s->check->verdicts[i]
-                              : n->fold != FOLD_NONE ? NODE_FOLDED : NODE_LEGAL;
+        s->boxes[k].verdict = s->check               ? s->check->verdicts[i]
+                              : n->fold != FOLD_NONE ? NODE_FOLDED
+                                                     : NODE_LEGAL;
         s->boxes[k].induced = s->check && s->check->induced && s->check->induced[i];
         for (int o = 0; o < n->output_count; o++)
             b->source_of_value[n->outputs[o]->index] = k;
@@ -188,7 +196,8 @@ static bool collect_users(struct build *b, struct bpu_error *err)
 static bool make_nets(struct build *b, struct bpu_error *err)
 {
     struct scene *s = b->s;
-    /* In the order of the boxes, so that the users of a net come in order and a repeat is adjacent. */
+    /* In the order of the boxes, so that the users of a net come in order and a repeat is adjacent.
+     */
     for (int k = 0; k < s->layout.box_count; k++) {
         const struct box *x = &s->boxes[k];
         if (x->kind == BOX_OUTPUT && !add_use(b, k, x->value, err))
@@ -202,14 +211,36 @@ static bool make_nets(struct build *b, struct bpu_error *err)
 
 /* ── folded nodes ────────────────────────────────────────────────────────────────────────── */
 
-static bool add_tag(struct build *b, struct box *x, const struct node *n, struct bpu_error *err)
+#define TAG_NAMES 2 /* operators that a tag names; the rest is a count */
+
+/* "BatchNorm2d, Dropout +3": what hangs on the value below a box. */
+static bool make_tag(struct build *b, struct box *x, struct bpu_error *err)
 {
-    const char *name = label_op(n->op_name);
-    if (x->tag && strstr(x->tag, name))
-        return true;
-    x->tag = x->tag ? arena_printf(b->arena, err, "%s, %s", x->tag, name)
-                    : arena_strdup(b->arena, name, err);
-    return x->tag != NULL;
+    const char *names[TAG_NAMES];
+    int named = 0, more = 0;
+    for (int i = x->folded; i >= 0; i = b->s->next_folded[i]) {
+        if (b->fate[i] != FATE_PASS)
+            continue;
+        const char *name = label_op(b->s->graph->nodes[i]->op_name);
+        bool known = false;
+        for (int k = 0; k < named; k++)
+            known = known || strcmp(names[k], name) == 0;
+        if (!known && named < TAG_NAMES)
+            names[named++] = name;
+        else
+            more += !known;
+    }
+    for (int k = 0; k < named; k++) {
+        x->tag = k ? arena_printf(b->arena, err, "%s, %s", x->tag, names[k])
+                   : arena_strdup(b->arena, names[k], err);
+        if (!x->tag)
+            return false;
+    }
+    if (more > 0)
+        x->tag = arena_printf(b->arena, err, "%s +%d", x->tag, more);
+    if (named > 0 && x->tag)
+        x->tag = text_fit_start(b->arena, x->tag, FONT_TAG, BOX_TEXT_MAX, err);
+    return named == 0 || x->tag != NULL;
 }
 
 static void give(struct scene *s, int box, int node)
@@ -219,7 +250,8 @@ static void give(struct scene *s, int box, int node)
     *first = node;
 }
 
-/* Last to first, so that the lists come out in order and readers are known before what they read. */
+/* Last to first, so that the lists come out in order and readers are known before what they read.
+ */
 static bool place_folded(struct build *b, struct bpu_error *err)
 {
     struct scene *s = b->s;
@@ -243,17 +275,19 @@ static bool place_folded(struct build *b, struct bpu_error *err)
             if (n->folded_into && s->box_of_node[n->folded_into->index] >= 0)
                 host = s->box_of_node[n->folded_into->index];
             give(s, host, i);
-            if (from >= 0 && host >= 0 && !add_tag(b, &s->boxes[host], n, err))
-                return false;
             if (from >= 0)
                 continue;
         }
         for (int k = 0; host >= 0 && k < n->input_count + n->param_count; k++) {
-            const struct value *v = k < n->input_count ? n->inputs[k] : n->params[k - n->input_count].value;
+            const struct value *v =
+                k < n->input_count ? n->inputs[k] : n->params[k - n->input_count].value;
             if (v)
                 reader[v->index] = host + 1;
         }
     }
+    for (int k = 0; k < s->layout.box_count; k++)
+        if (!make_tag(b, &s->boxes[k], err))
+            return false;
     return true;
 }
 
@@ -407,13 +441,14 @@ static bool label_nets(struct build *b, struct bpu_error *err)
     return true;
 }
 
-bool scene_new(struct scene *s, const struct graph *g, const struct check_result *r, struct arena *a,
-               struct bpu_error *err)
+bool scene_new(struct scene *s, const struct graph *g, const struct check_result *r,
+               struct arena *a, struct bpu_error *err)
 {
     *s = (struct scene){.graph = g, .check = r, .arena = a, .orphans = -1};
     struct build b = {.s = s, .arena = a};
     /* Each box may get one FAR box above it, and that one a net. */
-    size_t boxes = 2 * ((size_t)g->node_count + (size_t)g->input_count + (size_t)g->output_count) + 1;
+    size_t boxes =
+        2 * ((size_t)g->node_count + (size_t)g->input_count + (size_t)g->output_count) + 1;
     size_t nets = (size_t)g->value_count + boxes;
     if (boxes + nets > INT_MAX / 4)
         return error_set(err, BPU_LIMIT, NULL, "the graph has too many nodes to draw");

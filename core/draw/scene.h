@@ -3,9 +3,9 @@
  *   box ── a node, a terminal of the graph, or a note that stands for lines too long to draw
  *   net ── a value as its readers see it: from one box to its readers
  *
- * Folded nodes get no box: those that pass their input through hang as a grey tag below the box whose
- * value they pass on, constants belong to the first box that reads their result.  Each box lists its
- * folded nodes, so that every node of the report has its id in the drawing. */
+ * Folded nodes get no box: those that pass their input through hang as a grey tag below the box
+ * whose value they pass on, constants belong to the first box that reads their result.  Each box
+ * lists its folded nodes, so that every node of the report has its id in the drawing. */
 #ifndef BPU_DRAW_SCENE_H
 #define BPU_DRAW_SCENE_H
 
@@ -33,8 +33,8 @@ struct box {
     int folded;                        /* first folded node (index) of the list, or -1 */
     int first_finding;                 /* of the list, or -1 */
     int warnings, advice, far_count;
-    bool labels_differ;        /* of the nets that leave it */
-    int first_far; /* FAR: newest of its far_lines */
+    bool labels_differ; /* of the nets that leave it */
+    int first_far;      /* FAR: newest of its far_lines */
 };
 
 struct net {
@@ -66,7 +66,7 @@ struct far_line {
 bool scene_new(struct scene *s, const struct graph *g, const struct check_result *r,
                struct arena *a, struct bpu_error *err) BPU_CHECKED;
 /* "1x64x56x56 qint8" of a value, as judged. */
-const char *scene_value_text(const struct scene *s, const struct value *v, struct bpu_error *err)
-    BPU_CHECKED;
+const char *scene_value_text(const struct scene *s, const struct value *v,
+                             struct bpu_error *err) BPU_CHECKED;
 
 #endif

@@ -9,14 +9,10 @@
 const char *svg_box_state(const struct box *x)
 {
     switch (x->kind) {
-    case BOX_INPUT:
-        return "input";
-    case BOX_OUTPUT:
-        return "output";
-    case BOX_FAR:
-        return "far";
-    case BOX_NODE:
-        break;
+    case BOX_INPUT: return "input";
+    case BOX_OUTPUT: return "output";
+    case BOX_FAR: return "far";
+    case BOX_NODE: break;
     }
     if (x->verdict == NODE_FOLDED)
         return "folded";
@@ -60,17 +56,13 @@ static void net_paths(const struct layout_net *n, struct buf *out)
             if (i + 1 < n->step_count && n->steps[i + 1].kind != STEP_MOVE)
                 point(out, 'M', s->x, s->y);
             break;
-        case STEP_LINE:
-            point(out, 'L', s->x, s->y);
-            break;
+        case STEP_LINE: point(out, 'L', s->x, s->y); break;
         case STEP_CURVE:
             point(out, 'C', s->x1, s->y1);
             point(out, ' ', s->x2, s->y2);
             point(out, ' ', s->x, s->y);
             break;
-        case STEP_ARROW:
-            open = true;
-            break;
+        case STEP_ARROW: open = true; break;
         }
     }
     buf_puts(out, "\"/>");
@@ -105,7 +97,7 @@ static void write_net(const struct scene *s, int i, struct buf *out)
     if (*s->nets[i].label && (s->boxes[n->source].labels_differ || n->slot + 1 == n->slots)) {
         buf_puts(out, "<text class=\"l\"");
         attribute(out, "x", n->x + 5);
-        attribute(out, "y", n->y + 12);
+        attribute(out, "y", n->y + 14);
         buf_putc(out, '>');
         svg_text(out, s->nets[i].label);
         buf_puts(out, "</text>");
@@ -115,7 +107,8 @@ static void write_net(const struct scene *s, int i, struct buf *out)
 
 /* ── boxes ───────────────────────────────────────────────────────────────────────────────── */
 
-static void rect(struct buf *out, const char *class, double x, double y, double w, double h, double rx)
+static void rect(struct buf *out, const char *class, double x, double y, double w, double h,
+                 double rx)
 {
     buf_printf(out, "<rect class=\"%s\"", class);
     attribute(out, "x", x);
@@ -186,11 +179,12 @@ static void open_box(const struct scene *s, int i, struct buf *out)
 {
     const struct box *x = &s->boxes[i];
     const char *state = svg_box_state(x);
-    const char *class = x->kind == BOX_FAR ? "n far" : x->kind != BOX_NODE ? "n term"
-                        : x->verdict == NODE_FOLDED                     ? "n fold"
-                        : x->verdict == NODE_LEGAL                      ? NULL
-                        : x->induced                                    ? "n ind"
-                                                                        : "n bad";
+    const char *class = x->kind == BOX_FAR          ? "n far"
+                        : x->kind != BOX_NODE       ? "n term"
+                        : x->verdict == NODE_FOLDED ? "n fold"
+                        : x->verdict == NODE_LEGAL  ? NULL
+                        : x->induced                ? "n ind"
+                                                    : "n bad";
     if (class)
         buf_printf(out, "<g class=\"%s\"", class);
     else
@@ -234,32 +228,52 @@ static void write_box(const struct scene *s, int i, struct buf *out)
     if (x->tag) {
         double w = ceil(text_width(x->tag, FONT_TAG, false)) + 10, right = l->x - 6;
         buf_puts(out, "<g class=\"tag\">");
-        rect(out, "p", right - w, l->y + l->h + 2, w, 13, 6.5);
-        line_of_text(out, "p", right - w / 2, l->y + l->h + 12, x->tag);
+        rect(out, "p", right - w, l->y + l->h + 4, w, 13, 6.5);
+        line_of_text(out, "p", right - w / 2, l->y + l->h + 13.5, x->tag);
         buf_puts(out, "</g>");
     }
     if (x->kind == BOX_NODE && x->verdict == NODE_ILLEGAL)
         sign(out, l->x + l->w / 2 - 2, l->y + 2, !x->induced);
     if (x->warnings + x->advice > 0)
         warning_mark(out, left + 2, l->y + 2, x->warnings + x->advice);
-    write_folded(s, x->folded, x->kind == BOX_NODE ? x->node->name : x->value ? x->value->name : "",
+    write_folded(s, x->folded,
+                 x->kind == BOX_NODE ? x->node->name
+                 : x->value          ? x->value->name
+                                     : "",
                  l->x, l->y + l->h, out);
     buf_puts(out, "</g>\n");
 }
 
-/* A faint band over the whole width at each rank with a fault: it is seen at any zoom. */
+/* A faint band over the whole width at each rank with a fault: it is seen at any zoom.  Where faults
+ * are everywhere, bands say nothing. */
 static void write_bands(const struct scene *s, double width, struct buf *out)
 {
-    double last = -1;
-    for (int i = 0; i < s->layout.box_count; i++) {
-        const struct layout_box *l = &s->layout.boxes[i];
-        if (strcmp(svg_box_state(&s->boxes[i]), "illegal") != 0 || l->y == last)
+    const struct layout *l = &s->layout;
+    int ranks = 0, bad = 0;
+    for (int i = 0; i < l->box_count; i++)
+        ranks = l->boxes[i].rank >= ranks ? l->boxes[i].rank + 1 : ranks;
+    /* by rank: the highest of its illegal boxes, plus one */
+    int *tallest = ARENA_ARRAY(s->arena, int, ranks + 1, &(struct bpu_error){0});
+    if (!tallest) {
+        out->failed = true;
+        return;
+    }
+    for (int i = 0; i < l->box_count; i++) {
+        int *t = &tallest[l->boxes[i].rank];
+        if (strcmp(svg_box_state(&s->boxes[i]), "illegal") != 0)
             continue;
-        last = l->y;
+        bad += *t == 0;
+        if (*t == 0 || l->boxes[i].h > l->boxes[*t - 1].h)
+            *t = i + 1;
+    }
+    for (int r = 0; r < ranks && bad * 3 <= ranks; r++) {
+        if (tallest[r] == 0)
+            continue;
+        const struct layout_box *b = &l->boxes[tallest[r] - 1];
         buf_puts(out, "<rect class=\"band\" x=\"0\"");
-        attribute(out, "y", l->y - 6);
+        attribute(out, "y", b->y - 6);
         attribute(out, "width", width);
-        attribute(out, "height", l->h + 12);
+        attribute(out, "height", b->h + 12);
         buf_puts(out, "/>\n");
     }
 }

@@ -11,7 +11,8 @@ double svg_header(const struct scene *s, struct buf *out, double *width);
 void svg_style(struct buf *out);
 /* A coordinate: at most one decimal, none if it is 0. */
 void svg_number(struct buf *out, double x);
-/* s as XML text or attribute; what is not valid becomes U+FFFD.  The short form ends after 400 bytes. */
+/* s as XML text or attribute; what is not valid becomes U+FFFD.  The short form ends after 400
+ * bytes. */
 void svg_text(struct buf *out, const char *s);
 void svg_text_short(struct buf *out, const char *s);
 /* Lines of <title> text. */

@@ -1,8 +1,8 @@
 /* Colours, legend and head line.
  *
  * Every rule stands below .bpu-drawing, so that the drawing can be put inline into a page.  Plain
- * colours come first, for viewers that know no media queries; dark colours apply on screens only, so
- * that print is light. */
+ * colours come first, for viewers that know no media queries; dark colours apply on screens only,
+ * so that print is light. */
 #include "core/draw/label.h"
 #include "core/draw/svg.h"
 #include "core/ops/op.h"
@@ -44,30 +44,66 @@ static void rules(struct buf *out, bool dark)
                    dark ? classes[i].dark_fill : classes[i].fill,
                    dark ? classes[i].dark_line : classes[i].line);
     static const char *const light[] = {
-        ".bg{fill:#fff}", ".t{fill:#14202c}", ".d{fill:#33414f}", ".m{fill:#64707d}",
-        ".e path{stroke:#8794a3}", ".e .a{fill:#8794a3}", ".l{fill:#3e4b59}",
-        ".e:hover path{stroke:#1f6feb}", ".e:hover .a{fill:#1f6feb}", ".e:hover .l{fill:#1f6feb}",
-        ".term .b{fill:#22303e;stroke:#22303e}", ".term .t{fill:#fff}", ".term .d{fill:#c9d4df}",
-        ".fold .b{fill:#f4f4f4;stroke:#cfcfcf}", ".fold .t{fill:#6d6d6d}",
-        ".tag rect{fill:#ececec}", ".tag text{fill:#6d6d6d}",
-        ".far .b{fill:#fff;stroke:#9aa6b2}", ".far .t{fill:#505c68}",
-        ".bad .b{fill:#ffd7d5;stroke:#cf222e}", ".bad .halo{stroke:#cf222e}", ".bad .t{fill:#82071e}",
-        ".bad .mark{fill:#cf222e}", ".band{fill:#cf222e}",
-        ".ind .b{fill:#ffe7cc;stroke:#d4700a}", ".ind .t{fill:#703500}", ".ind .mark{fill:#d4700a}",
-        ".warn circle{fill:#f5c518;stroke:#8a6d00}", ".warn text{fill:#3a2e00}",
+        ".bg{fill:#fff}",
+        ".t{fill:#14202c}",
+        ".d{fill:#33414f}",
+        ".m{fill:#64707d}",
+        ".e path{stroke:#8794a3}",
+        ".e .a{fill:#8794a3}",
+        ".l{fill:#3e4b59}",
+        ".e:hover path{stroke:#1f6feb}",
+        ".e:hover .a{fill:#1f6feb}",
+        ".e:hover .l{fill:#1f6feb}",
+        ".term .b{fill:#22303e;stroke:#22303e}",
+        ".term .t{fill:#fff}",
+        ".term .d{fill:#c9d4df}",
+        ".fold .b{fill:#f4f4f4;stroke:#cfcfcf}",
+        ".fold .t{fill:#6d6d6d}",
+        ".tag rect{fill:#ececec}",
+        ".tag text{fill:#6d6d6d}",
+        ".far .b{fill:#fff;stroke:#9aa6b2}",
+        ".far .t{fill:#505c68}",
+        ".bad .b{fill:#ffd7d5;stroke:#cf222e}",
+        ".bad .halo{stroke:#cf222e}",
+        ".bad .t{fill:#82071e}",
+        ".bad .mark{fill:#cf222e}",
+        ".band{fill:#cf222e}",
+        ".ind .b{fill:#ffe7cc;stroke:#d4700a}",
+        ".ind .t{fill:#703500}",
+        ".ind .mark{fill:#d4700a}",
+        ".warn circle{fill:#f5c518;stroke:#8a6d00}",
+        ".warn text{fill:#3a2e00}",
     };
     static const char *const night[] = {
-        ".bg{fill:#0f141a}", ".t{fill:#eef3f8}", ".d{fill:#c3ced9}", ".m{fill:#93a0ad}",
-        ".e path{stroke:#66737f}", ".e .a{fill:#66737f}", ".l{fill:#b4c0cc}",
-        ".e:hover path{stroke:#6cb0ff}", ".e:hover .a{fill:#6cb0ff}", ".e:hover .l{fill:#6cb0ff}",
-        ".term .b{fill:#d5dee7;stroke:#d5dee7}", ".term .t{fill:#14202c}", ".term .d{fill:#45525f}",
-        ".fold .b{fill:#20262d;stroke:#414a54}", ".fold .t{fill:#9aa4ae}",
-        ".tag rect{fill:#2a3038}", ".tag text{fill:#9aa4ae}",
-        ".far .b{fill:#0f141a;stroke:#5e6a76}", ".far .t{fill:#a5b1bd}",
-        ".bad .b{fill:#5d1217;stroke:#ff6a69}", ".bad .halo{stroke:#ff6a69}", ".bad .t{fill:#ffd7d5}",
-        ".bad .mark{fill:#e5534b}", ".band{fill:#ff6a69}",
-        ".ind .b{fill:#54300a;stroke:#f0932b}", ".ind .t{fill:#ffe2c2}", ".ind .mark{fill:#c8690b}",
-        ".warn circle{fill:#d9a90f;stroke:#f5d76b}", ".warn text{fill:#1d1600}",
+        ".bg{fill:#0f141a}", ".s.no{fill:#ff9a96}",
+        ".t{fill:#eef3f8}",
+        ".d{fill:#c3ced9}",
+        ".m{fill:#93a0ad}",
+        ".e path{stroke:#66737f}",
+        ".e .a{fill:#66737f}",
+        ".l{fill:#b4c0cc}",
+        ".e:hover path{stroke:#6cb0ff}",
+        ".e:hover .a{fill:#6cb0ff}",
+        ".e:hover .l{fill:#6cb0ff}",
+        ".term .b{fill:#d5dee7;stroke:#d5dee7}",
+        ".term .t{fill:#14202c}",
+        ".term .d{fill:#45525f}",
+        ".fold .b{fill:#20262d;stroke:#414a54}",
+        ".fold .t{fill:#9aa4ae}",
+        ".tag rect{fill:#2a3038}",
+        ".tag text{fill:#9aa4ae}",
+        ".far .b{fill:#0f141a;stroke:#5e6a76}",
+        ".far .t{fill:#a5b1bd}",
+        ".bad .b{fill:#5d1217;stroke:#ff6a69}",
+        ".bad .halo{stroke:#ff6a69}",
+        ".bad .t{fill:#ffd7d5}",
+        ".bad .mark{fill:#e5534b}",
+        ".band{fill:#ff6a69}",
+        ".ind .b{fill:#54300a;stroke:#f0932b}",
+        ".ind .t{fill:#ffe2c2}",
+        ".ind .mark{fill:#c8690b}",
+        ".warn circle{fill:#d9a90f;stroke:#f5d76b}",
+        ".warn text{fill:#1d1600}",
     };
     const char *const *list = dark ? night : light;
     size_t n = dark ? sizeof night / sizeof *night : sizeof light / sizeof *light;
@@ -77,29 +113,34 @@ static void rules(struct buf *out, bool dark)
 
 void svg_style(struct buf *out)
 {
-    buf_puts(out, "<style>\n"
-                  ".bpu-drawing text{font-family:Inter,\"Segoe UI\",Roboto,Helvetica,Arial,sans-serif}\n");
-    buf_printf(out, ".bpu-drawing .t{font-size:%gpx;font-weight:600;text-anchor:middle}\n", FONT_OP);
+    buf_puts(
+        out,
+        "<style>\n"
+        ".bpu-drawing text{font-family:Inter,\"Segoe UI\",Roboto,Helvetica,Arial,sans-serif}\n");
+    buf_printf(out, ".bpu-drawing .t{font-size:%gpx;font-weight:600;text-anchor:middle}\n",
+               FONT_OP);
     buf_printf(out, ".bpu-drawing .d{font-size:%gpx;text-anchor:middle}\n", FONT_ATTR);
     buf_printf(out, ".bpu-drawing .m{font-size:%gpx;text-anchor:middle}\n", FONT_NAME);
     buf_printf(out, ".bpu-drawing .l{font-size:%gpx}\n", FONT_EDGE);
     buf_printf(out, ".bpu-drawing .tag text{font-size:%gpx;text-anchor:middle}\n", FONT_TAG);
-    buf_printf(out, ".bpu-drawing .far .t,.bpu-drawing .fold .t{font-size:%gpx;font-weight:400}\n", FONT_TAG);
-    buf_puts(out, ".bpu-drawing .h{font-size:19px;font-weight:600;text-anchor:start}\n"
-                  ".bpu-drawing .s{font-size:12px;text-anchor:start}\n"
-                  ".bpu-drawing .badge{font-size:12px;font-weight:600;fill:#fff;text-anchor:middle}\n"
-                  ".bpu-drawing .ok{fill:#1a7f37}.bpu-drawing .no{fill:#cf222e}\n"
-                  ".bpu-drawing .e path{fill:none;stroke-width:1.3}\n"
-                  ".bpu-drawing .e .a{stroke:none}\n"
-                  ".bpu-drawing .e:hover path{stroke-width:2.6}\n"
-                  ".bpu-drawing .bad .b{stroke-width:2.5}\n"
-                  ".bpu-drawing .ind .b{stroke-width:2}\n"
-                  ".bpu-drawing .far .b{stroke-dasharray:3 2}\n"
-                  ".bpu-drawing .halo{fill:none;stroke-width:9;stroke-opacity:.22}\n"
-                  ".bpu-drawing .sign{fill:none;stroke:#fff;stroke-width:2.2;stroke-linecap:round}\n"
-                  ".bpu-drawing .band{fill-opacity:.07}\n"
-                  ".bpu-drawing .warn text{font-size:9px;font-weight:700;text-anchor:middle}\n"
-                  ".bpu-drawing a .s{text-decoration:underline}\n");
+    buf_printf(out, ".bpu-drawing .far .t,.bpu-drawing .fold .t{font-size:%gpx;font-weight:400}\n",
+               FONT_TAG);
+    buf_puts(out,
+             ".bpu-drawing .h{font-size:19px;font-weight:600;text-anchor:start}\n"
+             ".bpu-drawing .s{font-size:12px;text-anchor:start}\n"
+             ".bpu-drawing .badge{font-size:12px;font-weight:600;fill:#fff;text-anchor:middle}\n"
+             ".bpu-drawing .ok{fill:#1a7f37}.bpu-drawing .no{fill:#cf222e}\n"
+             ".bpu-drawing .e path{fill:none;stroke-width:1.3}\n"
+             ".bpu-drawing .e .a{stroke:none}\n"
+             ".bpu-drawing .e:hover path{stroke-width:2.6}\n"
+             ".bpu-drawing .bad .b{stroke-width:2.5}\n"
+             ".bpu-drawing .ind .b{stroke-width:2}\n"
+             ".bpu-drawing .far .b{stroke-dasharray:3 2}\n"
+             ".bpu-drawing .halo{fill:none;stroke-width:6;stroke-opacity:.25}\n"
+             ".bpu-drawing .sign{fill:none;stroke:#fff;stroke-width:2.2;stroke-linecap:round}\n"
+             ".bpu-drawing .band{fill-opacity:.07}\n"
+             ".bpu-drawing .warn text{font-size:9px;font-weight:700;text-anchor:middle}\n"
+             ".bpu-drawing a .s{text-decoration:underline}\n");
     rules(out, false);
     buf_puts(out, "@media screen and (prefers-color-scheme:dark){\n");
     rules(out, true);
@@ -108,7 +149,7 @@ void svg_style(struct buf *out)
 
 /* ── head line ───────────────────────────────────────────────────────────────────────────── */
 
-#define LISTED 8 /* illegal nodes that the header names */
+#define LISTED 8 /* broken rules that the header names */
 
 static void text_at(struct buf *out, double x, double y, const char *class, const char *text)
 {
@@ -139,13 +180,14 @@ static void legend_entry(struct pen *p, const char *class, const char *text)
         p->y += 20;
     }
     if (disc)
-        buf_printf(p->out, "<g class=\"warn\"><circle cx=\"%.0f\" cy=\"%.0f\" r=\"7\"/></g>", p->x + 7,
-                   p->y - 4);
+        buf_printf(p->out, "<g class=\"warn\"><circle cx=\"%.0f\" cy=\"%.0f\" r=\"7\"/></g>",
+                   p->x + 7, p->y - 4);
     else
-        buf_printf(p->out,
-                   "<g class=\"%s\"><rect class=\"b\" x=\"%.0f\" y=\"%.0f\" width=\"14\" height=\"14\" "
-                   "rx=\"4\"/></g>",
-                   class, p->x, p->y - 11);
+        buf_printf(
+            p->out,
+            "<g class=\"%s\"><rect class=\"b\" x=\"%.0f\" y=\"%.0f\" width=\"14\" height=\"14\" "
+            "rx=\"4\"/></g>",
+            class, p->x, p->y - 11);
     text_at(p->out, p->x + 20, p->y, "s d", text);
     p->x += w;
     p->widest = fmax(p->widest, p->x);
@@ -167,7 +209,9 @@ static void legend(const struct scene *s, struct pen *p)
         bad = bad || strcmp(state, "illegal") == 0;
         induced = induced || strcmp(state, "induced") == 0;
         if (strcmp(state, "legal") == 0)
-            present[x->node->op && x->node->op->class < OPC_COUNT ? x->node->op->class : OPC_OTHER] = true;
+            present
+                [x->node->op && x->node->op->class < OPC_COUNT ? x->node->op->class : OPC_OTHER] =
+                    true;
     }
     if (bad)
         legend_entry(p, "n bad", "illegal");
@@ -187,21 +231,35 @@ static void legend(const struct scene *s, struct pen *p)
         legend_entry(p, "warn", "warnings, advice");
 }
 
-/* Names the first illegal nodes, each a link to its box. */
+/* Names the first rules that are broken, each a link to the first box that breaks it. */
 static double list_illegal(const struct scene *s, struct buf *out, double y, double *width)
 {
-    int shown = 0, all = 0;
-    char line[512];
+    const struct finding *first[LISTED];
+    int count[LISTED] = {0}, rules = 0, rest = 0;
+    char line[640];
     for (int i = 0; s->check && i < s->check->finding_count; i++) {
         const struct finding *f = &s->check->findings[i];
         if (f->severity != SEVERITY_ERROR || f->induced)
             continue;
-        if (all++ >= LISTED)
+        int k = 0;
+        while (k < rules && strcmp(first[k]->rule, f->rule) != 0)
+            k++;
+        if (k == LISTED) {
+            rest++;
             continue;
-        shown++;
-        snprintf(line, sizeof line, "\xE2\x9C\x95 %.120s  %.60s: %.240s", f->node ? f->node->name : "model",
-                 f->rule, f->message);
-        const char *text = text_fit_start(s->arena, line, 12, 900, &(struct bpu_error){0});
+        }
+        if (k == rules)
+            first[rules++] = f;
+        count[k]++;
+    }
+    for (int k = 0; k < rules; k++) {
+        const struct finding *f = first[k];
+        char times[32] = "";
+        if (count[k] > 1)
+            snprintf(times, sizeof times, " (%d times)", count[k]);
+        snprintf(line, sizeof line, "\xE2\x9C\x95 %.60s%s at %.160s: %.240s", f->rule, times,
+                 f->node ? f->node->name : "the model", f->message);
+        const char *text = text_fit_start(s->arena, line, 12, LEGEND_WIDTH, &(struct bpu_error){0});
         y += 18;
         *width = fmax(*width, SVG_MARGIN + text_width(text ? text : "", 12, false));
         if (f->node)
@@ -210,8 +268,8 @@ static double list_illegal(const struct scene *s, struct buf *out, double y, dou
         if (f->node)
             buf_puts(out, "</a>\n");
     }
-    if (all > shown) {
-        snprintf(line, sizeof line, "and %d more errors", all - shown);
+    if (rest > 0) {
+        snprintf(line, sizeof line, "and %d more errors of other rules", rest);
         text_at(out, SVG_MARGIN, y += 18, "s no", line);
     }
     return y;
@@ -228,19 +286,23 @@ double svg_header(const struct scene *s, struct buf *out, double *width)
     buf_puts(out, "<g class=\"header\">\n");
     text_at(out, SVG_MARGIN, y, "t h", title);
     if (r) {
-        snprintf(line, sizeof line, "%s on %s", r->legal ? "legal" : "illegal", march_name(r->march));
+        snprintf(line, sizeof line, "%s on %s", r->legal ? "legal" : "illegal",
+                 march_name(r->march));
         double w = ceil(text_width(line, 12, true)) + 22;
-        buf_printf(out, "<rect class=\"%s\" x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"22\" rx=\"11\"/>",
-                   r->legal ? "ok" : "no", x, y - 16, w);
+        buf_printf(
+            out,
+            "<rect class=\"%s\" x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"22\" rx=\"11\"/>",
+            r->legal ? "ok" : "no", x, y - 16, w);
         text_at(out, x + w / 2, y - 1, "badge", line);
         x += w;
     }
     *width = fmax(*width, x);
     if (r)
         snprintf(line, sizeof line,
-                 "%d nodes: %d legal, %d illegal, %d folded \xC2\xB7 %d errors, %d warnings, %d advice%s",
-                 s->graph->node_count, r->legal_count, r->illegal_count, r->folded_count, r->error_count,
-                 r->warning_count, r->advice_count,
+                 "%d nodes: %d legal, %d illegal, %d folded \xC2\xB7 %d errors, %d warnings, %d "
+                 "advice%s",
+                 s->graph->node_count, r->legal_count, r->illegal_count, r->folded_count,
+                 r->error_count, r->warning_count, r->advice_count,
                  r->assumed_dtypes ? " \xC2\xB7 float model, judged as if quantized" : "");
     else
         snprintf(line, sizeof line, "%d nodes, not checked", s->graph->node_count);

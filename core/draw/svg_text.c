@@ -1,7 +1,7 @@
 /* Text and numbers in XML.
  *
- * Names come from strangers' files: what is not UTF-8, or not allowed in XML, becomes U+FFFD, so that
- * the drawing is well-formed whatever the model holds. */
+ * Names come from strangers' files: what is not UTF-8, or not allowed in XML, becomes U+FFFD, so
+ * that the drawing is well-formed whatever the model holds. */
 #include "core/draw/svg.h"
 
 #include <math.h>

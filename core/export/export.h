@@ -6,11 +6,10 @@
 #include "core/ir/graph.h"
 
 /* Appends g as graph JSON ("bpuhub.graph/1"), one line per input, node and tensor.  Deterministic,
- * and stable: reading the text and writing it again gives the same bytes.  Where every value came
- * from
- * ("origin") and every inferred shape is written; what the checker works out (folding) is not.
- * with_data false leaves the content of weights out; tensors of up to 64 elements keep theirs,
- * since shapes may depend on them. */
+ * and stable: reading the text and writing it again gives the same bytes, and the checker says the
+ * same of both.  Where every node came from ("origin"), why it is folded and every inferred shape
+ * are written.  with_data false leaves the content of weights out; tensors of up to 64 elements
+ * keep theirs, since shapes may depend on them. */
 bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
                        struct bpu_error *err) BPU_CHECKED;
 

@@ -246,7 +246,9 @@ static void put_origin(struct buf *out, const struct node *n)
 {
     const struct origin *o = &n->origin;
     bool source = o->source_op && strcmp(o->source_op, n->op_name) != 0;
-    if (!source && !o->scope && !o->file && o->line < 0 && o->byte < 0)
+    bool line =
+        o->line >= 0 && o->file; /* a line without a file is one of the JSON that was read */
+    if (!source && !o->scope && !o->file && o->byte < 0)
         return;
     const char *comma = "";
     buf_puts(out, ", \"origin\": {");
@@ -261,7 +263,7 @@ static void put_origin(struct buf *out, const struct node *n)
         put_string(out, texts[i].text);
         comma = ", ";
     }
-    if (o->line >= 0) {
+    if (line) {
         buf_printf(out, "%s\"line\": %" PRId64, comma, o->line);
         comma = ", ";
     }
@@ -324,6 +326,19 @@ static void put_outputs(struct buf *out, const struct node *n)
     buf_puts(out, axes ? "]" : "");
 }
 
+/* Batch norms are folded by the checker, which does so again. */
+static void put_fold(struct buf *out, const struct node *n)
+{
+    if (n->fold == FOLD_NONE || n->fold == FOLD_BATCH_NORM)
+        return;
+    buf_printf(out, ", \"folded\": {\"why\": \"%s\"", fold_name(n->fold));
+    if (n->folded_into) {
+        buf_puts(out, ", \"into\": ");
+        put_string(out, n->folded_into->name);
+    }
+    buf_putc(out, '}');
+}
+
 static void put_node(struct buf *out, const struct node *n)
 {
     buf_puts(out, "{\"name\": ");
@@ -332,16 +347,19 @@ static void put_node(struct buf *out, const struct node *n)
     put_string(out, n->op_name);
     put_names(out, "inputs", n->inputs, n->input_count);
     put_names(out, "outputs", n->outputs, n->output_count);
-    if (n->attr_count)
-        buf_puts(out, ", \"attrs\": {");
+    const char *comma = ", \"attrs\": {";
     for (int i = 0; i < n->attr_count; i++) {
-        buf_puts(out, i ? ", " : "");
+        /* What the row does not list means nothing to anybody, and would be refused on reading. */
+        if (n->op && !op_attr_find(n->op, n->attrs[i].name))
+            continue;
+        buf_puts(out, comma);
         put_string(out, n->attrs[i].name);
         buf_puts(out, ": ");
         put_attr(out, n, &n->attrs[i]);
+        comma = ", ";
     }
-    buf_puts(out, n->attr_count ? "}" : "");
-    const char *comma = ", \"params\": {";
+    buf_puts(out, strcmp(comma, ", ") == 0 ? "}" : "");
+    comma = ", \"params\": {";
     for (int i = 0; i < n->param_count; i++) {
         if (!n->params[i].value)
             continue;
@@ -353,6 +371,7 @@ static void put_node(struct buf *out, const struct node *n)
     }
     buf_puts(out, strcmp(comma, ", ") == 0 ? "}" : "");
     put_outputs(out, n);
+    put_fold(out, n);
     put_origin(out, n);
     buf_putc(out, '}');
 }
@@ -365,7 +384,7 @@ static void put_tensor(struct buf *out, const struct value *v, bool with_data)
     put_shape(out, &v->shape);
     buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
     put_quant(out, &v->quant, 0);
-    if ((v->constant->data || v->constant->bytes == 0) &&
+    if ((v->constant->data || elements == 0) && v->dtype != DT_UNKNOWN &&
         (with_data || (elements >= 0 && elements <= SMALL_TENSOR))) {
         buf_puts(out, ", \"data\": \"");
         if (v->constant->bytes)

@@ -148,6 +148,38 @@ static bool read_outputs(struct json_reader *r, struct bpu_error *err)
     return true;
 }
 
+/* jansson keeps no positions, so the lines of the nodes come from a walk over the text, which is
+ * known to be good JSON by now.  A node that names a file of its own keeps what it says. */
+static void node_lines(struct json_reader *r)
+{
+    const char *text = (const char *)r->req->data, *word = text;
+    size_t size = r->req->size, word_length = 0, next = 0;
+    int depth = 0;
+    int64_t line = 1;
+    bool in_nodes = false;
+    for (size_t i = 0; i < size && next < (size_t)r->g->node_count; i++) {
+        char c = text[i];
+        if (c == '"') {
+            word = text + i + 1;
+            for (i++; i < size && text[i] != '"'; i++)
+                i += text[i] == '\\';
+            word_length = (size_t)(text + i - word);
+        } else if (c == ':' && depth == 1) {
+            in_nodes = word_length == 5 && memcmp(word, "nodes", 5) == 0;
+        } else if (c == '{' || c == '[') {
+            if (c == '{' && depth == 2 && in_nodes) {
+                struct origin *o = &r->file_nodes[next++]->origin;
+                o->line = o->file ? o->line : line;
+            }
+            depth++;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        } else if (c == '\n') {
+            line++;
+        }
+    }
+}
+
 /* Sorts, then infers node by node; errors name the node's place in the file. */
 static bool infer_nodes(struct json_reader *r, struct bpu_error *err)
 {
@@ -183,7 +215,10 @@ struct graph *import_graph_json(struct arena *a, const struct import_request *re
     if (!r.root)
         return NULL;
     if (!read_head(&r, a, err) || !json_tensors(&r, err) || !read_inputs(&r, err) ||
-        !json_nodes(&r, err) || !read_outputs(&r, err) || !infer_nodes(&r, err))
+        !json_nodes(&r, err) || !read_outputs(&r, err))
+        goto out;
+    node_lines(&r);
+    if (!infer_nodes(&r, err) || !json_folds(&r, err))
         goto out;
     g = r.g;
 out:

@@ -21,6 +21,8 @@ bool json_nodes(struct json_reader *r, struct bpu_error *err) BPU_CHECKED;
 /* Reads what the file says about the outputs of node i, infers, and compares. Operands must be
  * done. */
 bool json_node_apply(struct json_reader *r, size_t i, struct bpu_error *err) BPU_CHECKED;
+/* "folded" of every node; inference must be done. */
+bool json_folds(struct json_reader *r, struct bpu_error *err) BPU_CHECKED;
 /* "attrs" of a bound or unbound node. */
 bool json_attrs(struct json_reader *r, struct node *n, json_t *attrs, const struct json_at *at,
                 struct bpu_error *err) BPU_CHECKED;

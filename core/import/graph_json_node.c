@@ -8,19 +8,13 @@
 #include "core/import/graph_json.h"
 #include "core/ops/op.h"
 
-static const char *const node_keys[] = {"name",
-                                        "op",
-                                        "inputs",
-                                        "outputs",
-                                        "attrs",
-                                        "params",
-                                        "output_shapes",
-                                        "output_dtypes",
-                                        "output_scales",
-                                        "output_zero_points",
-                                        "output_axes",
-                                        "origin",
-                                        NULL};
+static const char *const node_keys[] = {"name",          "op",
+                                        "inputs",        "outputs",
+                                        "attrs",         "params",
+                                        "output_shapes", "output_dtypes",
+                                        "output_scales", "output_zero_points",
+                                        "output_axes",   "folded",
+                                        "origin",        NULL};
 static const char *const origin_keys[] = {"source_op", "scope", "file", "line", "byte", NULL};
 
 /* Nodes with more are not networks; both are searched linearly. */
@@ -208,10 +202,6 @@ bool json_nodes(struct json_reader *r, struct bpu_error *err)
     if (!json_member(r->root, NULL, "nodes", JSON_ARRAY, true, &nodes, err))
         return false;
     size_t count = json_array_size(nodes);
-    if (count == 0) {
-        json_fail(err, BPU_BAD_MODEL, at, "the graph has no nodes");
-        return error_hint(err, "There is nothing to check; was the network exported?");
-    }
     r->file_nodes = ARENA_ARRAY(r->g->arena, struct node *, count, err);
     if (!r->file_nodes)
         return false;

@@ -81,7 +81,7 @@ static bool read_tensor(struct json_reader *r, const char *name, json_t *j,
                         const struct json_at *at, struct bpu_error *err)
 {
     struct shape shape;
-    enum dtype dtype;
+    enum dtype dtype = DT_UNKNOWN;
     json_t *data;
     if (!name[0])
         return json_fail(err, BPU_BAD_MODEL, at, "the name of the tensor is empty");
@@ -92,8 +92,11 @@ static bool read_tensor(struct json_reader *r, const char *name, json_t *j,
         return json_fail(err, BPU_BAD_MODEL, at, "the tensor \"%s\" has no \"%s\"", name,
                          shape_json ? "dtype" : "shape");
     if (!json_shape(shape_json, AT_KEY(at, "shape"), false, &shape, err) ||
-        !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err) ||
         !json_member(j, at, "data", JSON_STRING, false, &data, err))
+        return false;
+    /* Other formats have tensors of strings and the like; without data they can be named. */
+    bool opaque = !data && json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0;
+    if (!opaque && !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err))
         return false;
     /* json_shape() holds the count below INT64_MAX / 8, and no dtype is larger than 8 bytes. */
     size_t bytes = (size_t)shape_elements(&shape) * dtype_size(dtype);

@@ -76,12 +76,18 @@ static bool add_info(struct onnx_import *im, Onnx__ValueInfoProto **list, size_t
     return true;
 }
 
-static bool add_outputs(struct onnx_import *im, const Onnx__GraphProto *gp)
+/* What is read: outputs of the graph and operands of nodes. */
+static bool add_uses(struct onnx_import *im, const Onnx__GraphProto *gp)
 {
     for (size_t i = 0; i < gp->n_output; i++)
         if (gp->output[i]->name &&
-            !name_table_put(im->outputs, gp->output[i]->name, gp->output[i], im->err))
+            (!name_table_put(im->outputs, gp->output[i]->name, gp->output[i], im->err) ||
+             !name_table_put(im->used, gp->output[i]->name, gp->output[i], im->err)))
             return false;
+    for (size_t i = 0; i < gp->n_node; i++)
+        for (size_t k = 0; k < gp->node[i]->n_input; k++)
+            if (!name_table_put(im->used, gp->node[i]->input[k], gp->node[i], im->err))
+                return false;
     return true;
 }
 
@@ -355,6 +361,19 @@ static bool read_outputs(struct onnx_import *im, const Onnx__GraphProto *gp)
     return true;
 }
 
+/* What exporters write when nobody named the graph says less than the file's name. */
+static const char *graph_name(const Onnx__GraphProto *gp, const struct import_request *req)
+{
+    static const char *const defaults[] = {"",      "torch_jit", "torch-jit-export", "main_graph",
+                                           "graph", "tf2onnx",   "main"};
+    if (!gp->name)
+        return req->name;
+    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
+        if (strcmp(gp->name, defaults[i]) == 0)
+            return req->name;
+    return gp->name;
+}
+
 struct graph *import_onnx(struct arena *a, const struct import_request *req, struct bpu_error *err)
 {
     Onnx__ModelProto *m = parse(a, req, err);
@@ -367,11 +386,12 @@ struct graph *import_onnx(struct arena *a, const struct import_request *req, str
         return NULL;
     }
     struct onnx_import im = {.arena = a, .req = req, .err = err};
-    im.graph = graph_new(a, gp->name && gp->name[0] ? gp->name : req->name, "onnx", err);
+    im.graph = graph_new(a, graph_name(gp, req), "onnx", err);
     im.values = name_table_new(a, err);
     im.value_info = name_table_new(a, err);
     im.outputs = name_table_new(a, err);
-    if (!im.graph || !im.values || !im.value_info || !im.outputs)
+    im.used = name_table_new(a, err);
+    if (!im.graph || !im.values || !im.value_info || !im.outputs || !im.used)
         return NULL;
     if (m->producer_name && m->producer_name[0]) {
         im.graph->producer = arena_printf(a, err, "%s %s", m->producer_name,
@@ -380,7 +400,7 @@ struct graph *import_onnx(struct arena *a, const struct import_request *req, str
             return NULL;
     }
     bool ok = read_opsets(&im, m) && add_info(&im, gp->value_info, gp->n_value_info) &&
-              add_info(&im, gp->output, gp->n_output) && add_outputs(&im, gp) && read_initializers(&im, gp) &&
+              add_info(&im, gp->output, gp->n_output) && add_uses(&im, gp) && read_initializers(&im, gp) &&
               read_inputs(&im, gp) && read_nodes(&im, gp) && read_outputs(&im, gp) &&
               graph_recompose(im.graph, err) && graph_sort(im.graph, err);
     return ok ? im.graph : NULL;

@@ -21,6 +21,7 @@ struct onnx_import {
     struct name_table *values;     /* ONNX name → struct value */
     struct name_table *value_info; /* ONNX name → Onnx__TypeProto: what the file declares */
     struct name_table *outputs;    /* ONNX names of the graph's outputs */
+    struct name_table *used;       /* names that a node reads or that leave the graph */
     int64_t opset;                 /* of the default domain */
 };
 

@@ -120,7 +120,7 @@ bool onnx_conv(struct onnx_node *o)
 }
 
 /* output_shape fixes the paddings: total = stride (in - 1) + output_padding + effective kernel - out. */
-static bool transpose_padding(struct onnx_node *o, struct window *w, const int64_t *output_padding)
+static bool transpose_padding(struct onnx_node *o, struct window *w, int64_t *output_padding)
 {
     int n;
     const int64_t *wanted = onnx_ints(o, "output_shape", &n);
@@ -136,8 +136,10 @@ static bool transpose_padding(struct onnx_node *o, struct window *w, const int64
         int64_t out = wanted && n >= w->rank ? wanted[n - w->rank + i] : in * w->stride[i];
         int64_t total = w->stride[i] * (in - 1) + output_padding[i] +
                         (w->kernel[i] - 1) * w->dilation[i] + 1 - out;
-        if (total < 0)
+        if (total < 0) { /* larger than the strides reach: the rest is output padding */
+            output_padding[i] -= total;
             total = 0;
+        }
         w->pad[i] = strcmp(auto_pad, "SAME_UPPER") == 0 ? total / 2 : total - total / 2;
         w->pad[w->rank + i] = total - w->pad[i];
     }
@@ -202,6 +204,15 @@ bool onnx_global_pool(struct onnx_node *o)
            node_set_int(o->im->graph, n, "output_size", 1, o->im->err) && onnx_finish(o, n);
 }
 
+/* True if an output beyond the first, a statistic of training, is read by a node or leaves the graph. */
+static bool reads_statistics(const struct onnx_node *o)
+{
+    for (size_t i = 1; i < o->proto->n_output; i++)
+        if (o->proto->output[i][0] && name_table_find(o->im->used, o->proto->output[i]))
+            return true;
+    return false;
+}
+
 bool onnx_batch_norm(struct onnx_node *o)
 {
     static const char *const params[] = {NULL, "weight", "bias", "running_mean", "running_var"};
@@ -210,6 +221,8 @@ bool onnx_batch_norm(struct onnx_node *o)
     int rank = x && x->shape.rank > 3 ? x->shape.rank - 2 : x && x->shape.rank >= 0 ? 1 : 2;
     if (rank > MAX_SPATIAL)
         return onnx_bad(o, "the input has %d dimensions; at most 5 are possible", x->shape.rank);
+    if (reads_statistics(o))
+        return onnx_opaque(o, "onnx:BatchNormalization (training)");
     struct graph *g = o->im->graph;
     struct bpu_error *err = o->im->err;
     struct node *n =
@@ -220,19 +233,15 @@ bool onnx_batch_norm(struct onnx_node *o)
         ok = node_add_param(g, n, params[i], onnx_in(o, i), err);
     if (ok && scale && scale->shape.rank == 1)
         ok = node_set_int(g, n, "num_features", scale->shape.dim[0], err);
-    if (!ok)
-        return false;
-    /* Older opsets list the running statistics of training as further outputs; nobody reads them. */
-    if (!onnx_finish_outputs(o, n, 1))
-        return false;
-    return true;
+    /* Older opsets list the statistics of training as further outputs; nobody reads them. */
+    return ok && onnx_finish_outputs(o, n, 1);
 }
 
 bool onnx_layer_norm(struct onnx_node *o)
 {
     const struct value *x = onnx_in(o, 0);
-    if (!x || x->shape.rank < 1)
-        return onnx_opaque(o, "torch.nn.Layernorm");
+    if (!x || x->shape.rank < 1 || reads_statistics(o))
+        return onnx_opaque(o, "onnx:LayerNormalization");
     int64_t axis = onnx_int(o, "axis", -1);
     if (axis < 0)
         axis += x->shape.rank;

@@ -106,6 +106,10 @@ bool onnx_prelu(struct onnx_node *o)
         return onnx_bad(o, "PRelu needs a slope");
     struct node *n = begin_first(o, "torch.nn.PReLU");
     int64_t elements = shape_elements(&slope->shape);
+    const struct value *x = onnx_in(o, 0);
+    int64_t channels = x && x->shape.rank > 1 ? x->shape.dim[1] : 1;
+    if (n && elements != 1 && elements != channels) /* ONNX lets the slope vary along any axis */
+        return onnx_operand(o, n, slope) && onnx_finish(o, n);
     return n && node_add_param(o->im->graph, n, "weight", slope, o->im->err) &&
            (elements < 0 ||
             node_set_int(o->im->graph, n, "num_parameters", elements, o->im->err)) &&
@@ -417,9 +421,14 @@ bool onnx_recurrent(struct onnx_node *o)
             return false;
         if (!x || x->shape.rank != 3 || !shape_is_static(&x->shape) || hidden < 1)
             continue;
-        int64_t steps = x->shape.dim[0], batch = x->shape.dim[1];
-        v->shape = i == 0 ? shape_of(4, (int64_t[]){steps, directions, batch, hidden})
-                          : shape_of(3, (int64_t[]){directions, batch, hidden});
+        bool batch_first = onnx_int(o, "layout", 0);
+        int64_t steps = x->shape.dim[batch_first], batch = x->shape.dim[!batch_first];
+        if (batch_first)
+            v->shape = i == 0 ? shape_of(4, (int64_t[]){batch, steps, directions, hidden})
+                              : shape_of(3, (int64_t[]){batch, directions, hidden});
+        else
+            v->shape = i == 0 ? shape_of(4, (int64_t[]){steps, directions, batch, hidden})
+                              : shape_of(3, (int64_t[]){directions, batch, hidden});
         v->dtype = x->dtype;
     }
     return true;

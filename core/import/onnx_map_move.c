@@ -311,9 +311,17 @@ bool onnx_pad(struct onnx_node *o)
     if (onnx_in(o, 2) && !constant_real(onnx_in(o, 2), 0, &value))
         value = 0;
     struct node *n = begin_unary(o, "torch.nn.functional.pad");
-    return n && node_set_ints(o->im->graph, n, "pad", torch, rank ? used : 0, o->im->err) &&
-           node_set_string(o->im->graph, n, "mode", mode, o->im->err) &&
-           node_set_float(o->im->graph, n, "value", value, o->im->err) && onnx_finish(o, n);
+    if (!n || !node_set_ints(o->im->graph, n, "pad", torch, rank ? used : 0, o->im->err) ||
+        !node_set_string(o->im->graph, n, "mode", mode, o->im->err) ||
+        !node_set_float(o->im->graph, n, "value", value, o->im->err) || !onnx_finish(o, n))
+        return false;
+    /* PyTorch writes a Pad of nothing in front of every average pool. */
+    bool nothing = true;
+    for (int i = 0; i < used; i++)
+        nothing = nothing && torch[i] == 0;
+    if (nothing && n->fold == FOLD_NONE)
+        n->fold = FOLD_IDENTITY;
+    return true;
 }
 
 /* ── resize ── */

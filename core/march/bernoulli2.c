@@ -235,7 +235,7 @@ static const struct onnx_cell onnx_cells[] = {
     ON_CPU("Greater"), ON_CPU("HardSigmoid"), CPU_ABSENT("Hardmax"), ON_CPU("Identity"),
     CPU_ABSENT("If"), ON_CPU("InstanceNormalization"), CPU_ABSENT("IsInf"), CPU_ABSENT("IsNaN"),
     ON_CPU("LRN"),
-    {.op = "LSTM", LIMITS(IS(BATCH, "1"))},
+    {.op = "LSTM", LIMITS(IN_SET(BATCH, WORDS("1"), ON(FIRST)))},
     ON_BPU("LeakyRelu"), ON_CPU("Less"),
     {.op = "LessOrEqual", .placement = PLACEMENT_CPU},
     ON_CPU("Log"), ON_CPU("LogSoftmax"), CPU_ABSENT("Loop"), ON_CPU("LpNormalization"),

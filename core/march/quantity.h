@@ -75,7 +75,7 @@
     X(RANK5_MERGEABLE, rank5_mergeable, "rank5_mergeable_to_4", BOOL, NODE, "5-D shapes that merge to 4-D", "Reshape to 4-D before.") \
     X(RANK5_NEIGHBOUR, none, "rank5_broadcast_axis_merges_with_neighbour", INFO, NODE, "a broadcast axis cannot merge with its neighbour", "") \
     X(SHAPE_PAIR, shape_pair, "shape_pair", WORD, NODE, "pair of shapes", "")                      \
-    X(NUM_INPUTS, num_inputs, "num_inputs", NUM, NODE, "number of inputs", "Join in several steps.") \
+    X(NUM_INPUTS, num_inputs, "num_inputs", NUM, NODE, "number of inputs", "Join many tensors in several steps; a torch.cat of one tensor does nothing and can go.") \
     X(NUM_FEATURES, num_features, "num_features", NUM, NODE, "number of feature levels", "")       \
     X(INPUT_MAGNITUDE, input_magnitude, "input_magnitude", NUM, VALUE, "largest value that the scale can express", "Use a smaller scale for the input.") \
     X(INPUT_VALUE, none, "input_value", INFO, NODE, "values must not be 0", "")                    \

@@ -48,9 +48,10 @@ static bool reduce_fold(struct graph *g, struct node *n, enum reduce kind, struc
     if (dtype_is_quantized(x->dtype) || x->dtype == DT_UINT64 ||
         shape_elements(&x->shape) > FOLD_INT_CAP)
         return true;
-    if (!infer_axes(n, "dim", x->shape.rank, &set, &all, err) ||
-        !fold_begin(g, n, 0, &f, &skip, err) || skip)
-        return err->code == BPU_NONE && skip;
+    if (!infer_axes(n, "dim", x->shape.rank, &set, &all, err))
+        return false;
+    if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
+        return skip;
     if (!arg && n->output_count > 1 && !fold_begin(g, n, 1, &second, &skip_second, err))
         return false;
     struct arena_mark mark = arena_mark(g->arena);

@@ -150,8 +150,9 @@ bool infer_prelu(struct graph *g, struct node *n, struct bpu_error *err)
         struct shape both;
         int64_t count = shape_elements(w), channels = x->rank < 2 ? 1 : x->dim[1];
         bool per_channel = w->rank == 1 && (count == channels || channels < 0);
-        if (count != 1 && !per_channel &&
-            (w->rank < 2 || !infer_broadcast(x, w, &both) || !shape_equal(x, &both)))
+        /* PyTorch reads a vector as one slope per channel, ONNX as any other broadcast operand. */
+        if (count != 1 && (!per_channel || infer_from_onnx(n)) &&
+            ((w->rank < 2 && !infer_from_onnx(n)) || !infer_broadcast(x, w, &both) || !shape_equal(x, &both)))
             return infer_bad(n, err, "Give one slope, or one per channel (axis 1).",
                              "the weight has shape %s, the input %s", shape_text(w, tb),
                              shape_text(x, ta));

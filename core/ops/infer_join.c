@@ -3,6 +3,14 @@
 
 #include "core/ops/infer.h"
 
+static bool join_operands(const struct node *n, struct bpu_error *err)
+{
+    for (int i = 0; i < n->input_count; i++)
+        if (!n->inputs[i])
+            return infer_bad(n, err, NULL, "operand %d is left out", i);
+    return true;
+}
+
 /* The type of all operands together; *equal_quant: their scales are the same. */
 static enum dtype join_dtype(const struct node *n, bool *equal_quant)
 {
@@ -40,6 +48,8 @@ bool infer_cat(struct graph *g, struct node *n, struct bpu_error *err)
     enum dtype t = join_dtype(n, &equal_quant);
     struct shape out = *infer_shape(n, 0);
     int axis, first = 0;
+    if (!join_operands(n, err))
+        return false;
     for (int i = 0; i < n->input_count; i++)
         if (infer_shape(n, i)->rank < 0)
             return infer_out_unknown(n, 0, t, err);
@@ -84,6 +94,8 @@ bool infer_stack(struct graph *g, struct node *n, struct bpu_error *err)
     enum dtype t = join_dtype(n, &equal_quant);
     struct shape x = *infer_shape(n, 0);
     int axis;
+    if (!join_operands(n, err))
+        return false;
     for (int i = 0; i < n->input_count; i++) {
         const struct shape *s = infer_shape(n, i);
         if (s->rank < 0)
@@ -233,7 +245,7 @@ static bool pad_apply(struct node *n, const int64_t *pairs, int count, const cha
                              axis, shape_text(infer_shape(n, 0), text));
         if (!checked_add(d, a, &sum) || !checked_add(sum, b, &sum))
             return infer_bad(n, err, NULL, "the padded extent of axis %d is beyond 64 bits", axis);
-        if (sum < 0 || (sum == 0 && d != 0))
+        if (sum < 0)
             return infer_bad(n, err, NULL, "axis %d has nothing left: %lld %+lld %+lld = %lld", axis,
                              (long long)d, (long long)a, (long long)b, (long long)sum);
         out.dim[axis] = sum;

@@ -327,6 +327,8 @@ bool infer_roll(struct graph *g, struct node *n, struct bpu_error *err)
     if (dim_count > 0 ? shift_count != dim_count : shift_count != 1)
         return infer_bad(n, err, NULL, "shifts has %d entries, dims %d", shift_count,
                          dim_count < 0 ? 0 : dim_count);
+    if (rank == 0 && dim_count > 0)
+        return infer_bad(n, err, NULL, "a scalar has no axis to roll");
     for (int i = 0; i < dim_count && rank >= 0; i++)
         if (!infer_axis(n, "dims", dims[i], rank, &axis, err))
             return false;

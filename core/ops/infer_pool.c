@@ -117,6 +117,17 @@ bool infer_avg_pool(struct graph *g, struct node *n, struct bpu_error *err)
     const struct attr *a = node_attr(n, "divisor_override");
     if (a && a->kind != ATTR_NONE && node_int(n, "divisor_override", 0) == 0)
         return infer_bad(n, err, NULL, "divisor_override is 0");
+    /* PyTorch alone, and in the 3d form alone, wants the kernel to fit without the padding. */
+    const struct shape *x = infer_shape(n, 0);
+    int64_t kernel[3];
+    if (n->op->spatial == 3 && !infer_from_onnx(n) && x->rank >= 3 && node_ints(n, "kernel_size", kernel, 3))
+        for (int i = 0; i < 3; i++) {
+            int64_t d = x->dim[x->rank - 3 + i];
+            if (d >= 0 && d < kernel[i])
+                return infer_bad(n, err, "Use a smaller kernel, or pad with torch.nn.functional.pad.",
+                                 "axis %d of the input has %lld elements, fewer than kernel_size %lld",
+                                 x->rank - 3 + i, (long long)d, (long long)kernel[i]);
+        }
     return pool_infer(n, err);
 }
 

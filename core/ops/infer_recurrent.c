@@ -3,8 +3,8 @@
  *   x (L, N, in), or (N, L, in) with batch_first, or (L, in) without a batch
  *   output (L, N, D * hidden);  h_n, c_n (D * layers, N, hidden);  D 2 when bidirectional
  *
- * ONNX gives the directions an axis of their own: output (L, D, N, hidden); the attribute
- * separate_directions says so. */
+ * ONNX gives the directions an axis of their own: output (L, D, N, hidden), or with batch_first (its
+ * layout 1) output (N, L, D, hidden) and h_n (N, D, hidden); separate_directions says so. */
 #include <string.h>
 
 #include "core/ops/infer.h"
@@ -57,11 +57,15 @@ static bool recurrent_infer(struct graph *g, struct node *n, bool cell_state, st
     int64_t state = project > 0 ? project : hidden;
     struct shape out = *x, h = {.rank = batched ? 3 : 2}, c;
     out.dim[x->rank - 1] = state < 0 ? -1 : state * d;
-    if (batched && node_bool(n, "separate_directions", false))
-        out = (struct shape){.rank = 4, .dim = {x->dim[0], d, x->dim[1], state}};
+    bool separate = batched && node_bool(n, "separate_directions", false);
+    if (separate)
+        out = first ? (struct shape){.rank = 4, .dim = {x->dim[0], x->dim[1], d, state}}
+                    : (struct shape){.rank = 4, .dim = {x->dim[0], d, x->dim[1], state}};
     h.dim[0] = layers * d;
     if (batched)
         h.dim[1] = x->dim[first ? 0 : 1];
+    if (separate && first)
+        h = (struct shape){.rank = 3, .dim = {x->dim[0], layers * d, state}};
     h.dim[h.rank - 1] = state;
     c = h;
     c.dim[c.rank - 1] = hidden;

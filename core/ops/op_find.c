@@ -147,8 +147,8 @@ static int likeness(const char *name, const char *spelling, size_t n)
     while (common < na && common < nb && a[common] == b[common])
         common++;
     if (common >= 4 && d * 3 > longer)
-        d = longer / 3 + 1; /* "Conv4d", "max_pool9x": the beginning counts */
-    if (d * 5 > longer * 2)
+        d = longer / 3; /* "max_pool_with_indices": the beginning counts */
+    if (d * 3 > longer)
         return 1000;
     return d * 100 / longer + (strlen(name) == n && memcmp(name, spelling, n) == 0 ? -1 : 0);
 }

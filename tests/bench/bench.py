@@ -16,15 +16,11 @@ def row(what, value, unit, aim, note=""):
 
 def run(cmd):
     """Wall milliseconds and peak memory in bytes of one process."""
-    start = time.perf_counter()
-    pid = os.posix_spawnp(cmd[0], cmd, os.environ,
-                          file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
-    _, status, usage = os.wait4(pid, 0)
-    wall = (time.perf_counter() - start) * 1000
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 1):
+    out = subprocess.run([f"{BUILD}/tests/bench/measure", *cmd], check=True, capture_output=True, text=True).stdout
+    wall, peak, code = out.split()
+    if code not in ("0", "1"):
         sys.exit(f"{cmd} ended with {code}")
-    return wall, usage.ru_maxrss * 1024
+    return float(wall), int(peak)
 
 
 def check_speed():

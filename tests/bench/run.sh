@@ -8,5 +8,5 @@ mkdir -p "$zoo"
 for name in mobilenet_v2 resnet50; do
     [ -f "$zoo/$name.onnx" ] || /usr/bin/python3 tests/zoo/export.py --out "$zoo" "$name"
 done
-make -s "${BUILD:-build}/tests/bench/seed_store"
+make -s "${BUILD:-build}/tests/bench/seed_store" "${BUILD:-build}/tests/bench/measure"
 ZOO=$zoo exec /usr/bin/python3 tests/bench/bench.py "$@"

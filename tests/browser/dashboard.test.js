@@ -440,7 +440,7 @@ describe('what goes wrong', () => {
     await page.click('#submit');
     await page.waitForSelector('.problem');
     open.allowed.push(/422|415|400/); // the browser notes an upload that is refused at once
-    assert.match(await page.innerText('[data-field=code]'), /unrecognised_format/);
+    assert.match(await page.innerText('[data-field=code]'), /unrecognised_format|bad_model/);
     assert.ok((await page.innerText('[data-field=hint]')).length > 5);
   });
 

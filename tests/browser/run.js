@@ -1,4 +1,5 @@
 // run: runs the browser tests with node's own runner and ends with one line that says how they went.
+// Arguments are patterns of test names; without any, all tests run.
 
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
@@ -7,8 +8,9 @@ import { readdirSync } from 'node:fs';
 const here = new URL('.', import.meta.url).pathname;
 const files = readdirSync(here).filter((f) => f.endsWith('.test.js')).map((f) => here + f);
 const counts = { passed: 0, failed: 0 };
-const stream = run({ files, concurrency: 1, timeout: 600000 });
-stream.on('test:pass', (t) => { if (t.details.type !== 'suite') counts.passed += 1; });
+const patterns = process.argv.slice(2);
+const stream = run({ files, concurrency: 1, timeout: 600000, testNamePatterns: patterns.length ? patterns : undefined });
+stream.on('test:pass', (t) => { if (t.details.type !== 'suite' && t.skip === undefined) counts.passed += 1; });
 stream.on('test:fail', (t) => { if (t.details.type !== 'suite') counts.failed += 1; });
 stream.compose(new spec()).pipe(process.stdout);
 stream.on('end', () => {

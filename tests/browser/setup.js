@@ -21,7 +21,7 @@ export async function server_start() {
   const binary = process.env.BPUHUB_BIN ?? new URL('../../build/bpuhub', import.meta.url).pathname;
   const data = await mkdtemp(join(tmpdir(), 'bpuhub-browser-'));
   const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let log = '';
+  let log = '', gone = null;
   child.stderr.on('data', (d) => { log = (log + d).slice(-20000); });
   const url = await new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the server was not ready within 20 s\n${log}`)), 20000);
@@ -32,19 +32,22 @@ export async function server_start() {
       if (m) { clearTimeout(timer); resolve(m[1]); }
     });
     child.on('error', reject);
-    child.on('exit', (code) => reject(new Error(`the server ended with ${code}\n${log}`)));
+    child.on('exit', (code, signal) => {
+      gone = `the server ended with ${code ?? signal}\n${log}`;
+      reject(new Error(gone));
+    });
   });
   return {
     url,
     async stop() {
-      child.removeAllListeners('exit');
+      if (gone) throw new Error(gone);
       const ended = new Promise((r) => child.once('exit', r));
       child.kill('SIGTERM');
       const hard = setTimeout(() => child.kill('SIGKILL'), 15000);
       const code = await ended;
       clearTimeout(hard);
       await rm(data, { recursive: true, force: true });
-      if (code !== 0) throw new Error(`the server ended with ${code}\n${log}`);
+      if (code !== 0) throw new Error(gone);
     },
   };
 }

@@ -247,7 +247,8 @@ const char *reply_header(const struct reply *r, const char *name)
     size_t n = strlen(name);
     const char *found = NULL;
     /* The last one: before it may stand those of `100 Continue`. */
-    for (const char *line = r->headers; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+    for (const char *line = r->headers; line && *line;
+         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
         if (strncasecmp(line, name, n) == 0 && line[n] == ':')
             found = line + n + 1;
     if (!found)

@@ -1,4 +1,5 @@
-/* A real `bpuhub serve` in a temporary directory, and a small HTTP client, for the tests of the daemon. */
+/* A real `bpuhub serve` in a temporary directory, and a small HTTP client, for the tests of the
+ * daemon. */
 #ifndef BPU_TESTS_HTTP_CLIENT_H
 #define BPU_TESTS_HTTP_CLIENT_H
 
@@ -8,14 +9,15 @@
 #include <sys/types.h>
 
 struct service {
-    char dir[64];  /* data directory */
-    char url[64];  /* "http://127.0.0.1:PORT" */
+    char dir[64]; /* data directory */
+    char url[64]; /* "http://127.0.0.1:PORT" */
     int port;
     pid_t pid;
 };
 
-/* Starts it with --listen 127.0.0.1:0 and the extra arguments (NULL ends them); waits for the one line
- * that tells the port. False if it does not come. With dir[0] set, that directory is used again. */
+/* Starts it with --listen 127.0.0.1:0 and the extra arguments (NULL ends them); waits for the one
+ * line that tells the port. False if it does not come. With dir[0] set, that directory is used
+ * again. */
 bool service_start(struct service *s, const char *const *extra);
 /* SIGTERM (or another signal); the exit code, or -signal; -1000 if it does not end within 20 s. */
 int service_stop(struct service *s, int signal);
@@ -25,19 +27,19 @@ void service_remove(struct service *s);
 int service_refused(const char *const *arguments);
 
 struct reply {
-    long status;      /* 0: no answer */
-    char *body;       /* NUL-terminated */
+    long status; /* 0: no answer */
+    char *body;  /* NUL-terminated */
     size_t size;
-    char *headers;    /* all lines */
+    char *headers; /* all lines */
     double seconds;
-    json_t *json;     /* the body, if it is JSON */
+    json_t *json; /* the body, if it is JSON */
 };
 
 struct query {
-    const char *method;         /* NULL: GET, or POST with a body */
-    const char *body;           /* NULL: none */
-    size_t body_size;           /* 0: strlen */
-    const char *form_field;     /* body goes as a file of a form */
+    const char *method;     /* NULL: GET, or POST with a body */
+    const char *body;       /* NULL: none */
+    size_t body_size;       /* 0: strlen */
+    const char *form_field; /* body goes as a file of a form */
     const char *form_filename;
     const char *headers[6];
     bool chunked;

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "core/check/check.h"
 #include "core/export/export.h"
 #include "core/import/import.h"
 
@@ -98,7 +99,33 @@ static void compare_shapes(const char *path, const struct graph *g)
     free(text);
 }
 
-static void through_json(const char *path, const struct graph *g)
+/* A graph keeps the verdict of every node. (Findings may differ: some limits hold for the ONNX form
+ * of an operator only.) */
+static void compare_verdicts(const char *path, struct graph *a, struct graph *b)
+{
+    size_t count;
+    const struct march *const *marches = march_list(&count);
+    assert_true(count >= 2);
+    for (size_t i = 0; i < count; i++) {
+        struct bpu_error err = {0};
+        struct check_options options = {.advice_us = -1};
+        struct check_result *x = check_graph(a, marches[i], &options, &err);
+        struct check_result *y = check_graph(b, marches[i], &options, &err);
+        if (!x || !y) {
+            complain("%s: cannot be checked: %s", path, err.message);
+            continue;
+        }
+        for (int k = 0; k < b->node_count; k++) {
+            const struct node *n = graph_find_node(a, b->nodes[k]->name);
+            if (!n || x->verdicts[n->index] != y->verdicts[k])
+                complain("%s on %s: node \"%s\" changes its verdict from %d to %d", path,
+                         march_name(marches[i]), b->nodes[k]->name,
+                         n ? (int)x->verdicts[n->index] : -1, (int)y->verdicts[k]);
+        }
+    }
+}
+
+static void through_json(const char *path, struct graph *g)
 {
     struct bpu_error err = {0};
     struct buf first, second;
@@ -118,6 +145,7 @@ static void through_json(const char *path, const struct graph *g)
             complain("%s: as graph JSON it differs:\n%.3000s\n%.3000s", path, buf_str(&first),
                      buf_str(&second));
         compare_shapes(path, again);
+        compare_verdicts(path, g, again);
     }
     arena_fini(&a);
     buf_fini(&first);

@@ -1,0 +1,873 @@
+/* The rules engine: cases with their findings, and every limit of both tables at its bound.
+ *
+ * tests/cases/check/NAME+MARCH.json is judged for that march; the sibling .expect says what must
+ * come of it, line by line:
+ *   verdict legal|illegal
+ *   error|warning|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings, in order, no others
+ *   folded NODE [INTO]    legal NODE    eager RULE REPLACEMENT    option dtype.NODE=DTYPE
+ * What the cases cannot reach one by one is generated from the data of the marches: a legal node at
+ * the bound of each limit and an illegal one just past it. */
+#include <glob.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "core/check/check.h"
+#include "core/check/json_write.h"
+#include "core/import/import.h"
+#include "core/march/limit.h"
+#include "core/ops/op.h"
+
+#define QUOTA ((size_t)64 << 20)
+
+/* ── cases ─────────────────────────────────────────────────────────────────────────────────── */
+
+static char *slurp(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = calloc(1, 1 << 16);
+    assert_non_null(text);
+    if (!f)
+        fail_msg("%s cannot be read", path);
+    *size = fread(text, 1, (1 << 16) - 1, f);
+    fclose(f);
+    return text;
+}
+
+struct case_options {
+    struct check_override overrides[8];
+    size_t count;
+};
+
+/* The "option" lines of an expectation; text is cut up. */
+static void read_options(char *text, struct case_options *o)
+{
+    o->count = 0;
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        char *eq = strchr(line, '=');
+        if (strncmp(line, "option dtype.", 13) != 0 || !eq || o->count == 8)
+            continue;
+        *eq = '\0';
+        o->overrides[o->count++] = (struct check_override){line + 13, eq + 1};
+    }
+}
+
+static void write_findings(const struct check_result *r, struct buf *out)
+{
+    buf_printf(out, "verdict %s\n", r->legal ? "legal" : "illegal");
+    for (int i = 0; i < r->finding_count; i++) {
+        const struct finding *f = &r->findings[i];
+        const char *kind = f->induced ? "induced" : severity_name(f->severity);
+        buf_printf(out, "%s %s %s %s %s \"%s\"\n", kind, f->rule, f->node->name, f->table, f->actual,
+                   f->limit);
+    }
+}
+
+/* Lines about single nodes; true if the line is one of them and holds. */
+static bool line_holds(const struct check_result *r, const struct graph *g, const char *line)
+{
+    char kind[16] = "", a[128] = "", b[128] = "";
+    sscanf(line, "%15s %127s %127[^\n]", kind, a, b);
+    if (strcmp(kind, "eager") == 0) {
+        for (int i = 0; i < r->finding_count; i++) {
+            const char *eager = r->findings[i].eager_replacement;
+            if (strcmp(r->findings[i].rule, a) == 0)
+                return eager && strcmp(eager, b) == 0;
+        }
+        return false;
+    }
+    const struct node *n = graph_find_node(g, a);
+    if (!n)
+        return false;
+    if (strcmp(kind, "folded") == 0)
+        return r->verdicts[n->index] == NODE_FOLDED &&
+               (!*b || (n->folded_into && strcmp(n->folded_into->name, b) == 0));
+    return strcmp(kind, "legal") == 0 && r->verdicts[n->index] == NODE_LEGAL;
+}
+
+static void test_case(void **state)
+{
+    const char *path = *state;
+    char expect_path[512], march[32] = "", kept[1 << 12] = "";
+    size_t size, expect_size;
+    struct bpu_error err = {0};
+    struct arena a;
+    struct case_options o;
+    struct buf got;
+
+    const char *plus = strrchr(path, '+');
+    assert_non_null(plus);
+    sscanf(plus + 1, "%31[a-z0-9]", march);
+    snprintf(expect_path, sizeof(expect_path), "%.*s.expect", (int)(strlen(path) - 5), path);
+    char *data = slurp(path, &size), *expect = slurp(expect_path, &expect_size);
+    char *lines = strdup(expect);
+    assert_non_null(lines);
+    read_options(lines, &o);
+
+    arena_init(&a, QUOTA);
+    buf_init(&got, 1 << 20);
+    struct import_request request = {.data = (unsigned char *)data, .size = size, .name = path};
+    struct graph *g = import_model(&a, &request, &err);
+    if (!g)
+        fail_msg("%s: %s (%s)", path, err.message, err.where);
+    struct check_options options = {-1, o.overrides, o.count};
+    struct check_result *r = check_graph(g, march_find(march), &options, &err);
+    if (!r)
+        fail_msg("%s: %s", path, err.message);
+    write_findings(r, &got);
+
+    int wrong = 0;
+    for (char *line = strtok(expect, "\n"); line; line = strtok(NULL, "\n")) {
+        if (strncmp(line, "option ", 7) == 0)
+            continue;
+        if (strncmp(line, "folded ", 7) == 0 || strncmp(line, "legal ", 6) == 0 ||
+            strncmp(line, "eager ", 6) == 0) {
+            if (!line_holds(r, g, line)) {
+                print_error("%s: does not hold: %s\n", path, line);
+                wrong++;
+            }
+            continue;
+        }
+        strncat(kept, line, sizeof(kept) - strlen(kept) - 2);
+        strcat(kept, "\n");
+    }
+    if (strcmp(kept, buf_str(&got)) != 0) {
+        print_error("%s:\nexpected\n%sgot\n%s", path, kept, buf_str(&got));
+        wrong++;
+    }
+    /* every finding must be worth reading */
+    for (int i = 0; i < r->finding_count; i++) {
+        const struct finding *f = &r->findings[i];
+        if (!f->message || !*f->message || !f->row || (f->severity == SEVERITY_ERROR && !f->hint &&
+                                                       f->limit[0] == '\0')) {
+            print_error("%s: %s says too little\n", path, f->rule);
+            wrong++;
+        }
+    }
+    buf_fini(&got);
+    arena_fini(&a);
+    free(data);
+    free(expect);
+    free(lines);
+    assert_int_equal(wrong, 0);
+}
+
+/* ── limits at their bounds, from the data ─────────────────────────────────────────────────── */
+
+/* What a generated node looks like; the fields that an operator does not have are ignored. */
+struct spec {
+    int64_t n, c, d, h, w;
+    int64_t kernel[3], stride[3], padding[3], dilation[3], output_padding[3]; /* d, h, w */
+    int64_t out_channels, groups;
+    int inputs, rank; /* rank -1: that of the operator's maps */
+    int64_t scale;
+    bool internal; /* another node reads the result */
+};
+
+static struct spec spec_default(void)
+{
+    struct spec s = {.n = 1, .c = 4, .d = 4, .h = 8, .w = 8, .out_channels = 4, .groups = 1, .inputs = 1,
+                     .scale = 1,
+                     .rank = -1};
+    for (int i = 0; i < 3; i++) {
+        s.kernel[i] = 2;
+        s.stride[i] = 2;
+        s.dilation[i] = 1;
+    }
+    return s;
+}
+
+static struct value *must(struct value *v, struct bpu_error *err)
+{
+    if (!v)
+        fail_msg("%s", err->message);
+    return v;
+}
+
+static struct value *add_input(struct graph *g, const char *name, int rank, const int64_t *dims,
+                               enum dtype t, struct bpu_error *err)
+{
+    struct value *v = must(graph_add_value(g, name, err), err);
+    v->shape = shape_of(rank, dims);
+    v->dtype = t;
+    assert_true(graph_add_input(g, v, err));
+    return v;
+}
+
+/* Number of spatial axes by the operator's name, 0 if it has no window. */
+static int window_axes(const char *op)
+{
+    if (strstr(op, "Conv3d"))
+        return 3;
+    return strstr(op, "Conv2d") || strstr(op, "ConvTranspose2d") || strstr(op, "MaxPool2d") ||
+                   strcmp(op, "torch.nn.AvgPool2d") == 0
+               ? 2
+               : 0;
+}
+
+/* A graph of one node `op` as the spec says; its findings of `rule` are counted. -1: the spec does
+ * not make sense (inference refuses it). */
+static int judge_spec(const struct march *m, const char *op, const struct spec *s, enum dtype t,
+                      const char *rule, enum severity *severity)
+{
+    struct bpu_error err = {0};
+    struct arena a;
+    int found = -1;
+    arena_init(&a, QUOTA);
+    struct graph *g = graph_new(&a, "generated", "graph-json", &err);
+    assert_non_null(g);
+    struct node *n = graph_add_node(g, "node", op, &err);
+    assert_non_null(n);
+    assert_true(op_bind(n));
+    int spatial = window_axes(op);
+    const int64_t map5[5] = {s->n, s->c, s->d, s->h, s->w}, map4[4] = {s->n, s->c, s->h, s->w};
+    int64_t ranked[SHAPE_MAX_RANK];
+    for (int i = 0; i < SHAPE_MAX_RANK; i++)
+        ranked[i] = i + 1 == s->rank ? s->w : 1;
+    for (int i = 0; i < s->inputs; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "x%d", i);
+        struct value *x = s->rank >= 0   ? add_input(g, name, s->rank, ranked, t, &err)
+                          : spatial == 3 ? add_input(g, name, 5, map5, t, &err)
+                                       : add_input(g, name, 4, map4, t, &err);
+        assert_true(node_add_input(g, n, x, &err));
+    }
+    if (spatial) {
+        int from = 3 - spatial;
+        assert_true(node_set_ints(g, n, "kernel_size", s->kernel + from, spatial, &err));
+        assert_true(node_set_ints(g, n, "stride", s->stride + from, spatial, &err));
+        assert_true(node_set_ints(g, n, "padding", s->padding + from, spatial, &err));
+        if (strcmp(op, "torch.nn.AvgPool2d") != 0)
+            assert_true(node_set_ints(g, n, "dilation", s->dilation + from, spatial, &err));
+        if (strstr(op, "Conv")) {
+            assert_true(node_set_int(g, n, "in_channels", s->c, &err));
+            assert_true(node_set_int(g, n, "out_channels", s->out_channels, &err));
+            assert_true(node_set_int(g, n, "groups", s->groups, &err));
+        }
+        if (strstr(op, "Transpose"))
+            assert_true(node_set_ints(g, n, "output_padding", s->output_padding + from, spatial, &err));
+    } else if (strcmp(op, "torch.nn.Linear") == 0) {
+        assert_true(node_set_int(g, n, "in_features", s->w, &err));
+        assert_true(node_set_int(g, n, "out_features", s->out_channels, &err));
+    } else if (strcmp(op, "torch.cat") == 0 || strcmp(op, "torch.nn.Softmax") == 0) {
+        assert_true(node_set_int(g, n, "dim", s->w > s->h ? 2 : 3, &err));
+    } else if (strstr(op, "arg")) {
+        assert_true(node_set_int(g, n, "dim", 2, &err));
+        assert_true(node_set_bool(g, n, "keepdim", true, &err));
+    } else if (strstr(op, ".max") || strstr(op, ".min")) {
+        assert_true(node_set_ints(g, n, "dim", (const int64_t[]){2}, 1, &err));
+        assert_true(node_set_bool(g, n, "keepdim", true, &err));
+    } else if (strcmp(op, "torch.nn.functional.interpolate") == 0 ||
+               strncmp(op, "torch.nn.Upsampl", 16) == 0) {
+        assert_true(node_set_ints(g, n, "size", (const int64_t[]){s->h * s->scale, s->w * s->scale},
+                                  2, &err));
+        if (!strstr(op, "Upsampling"))
+            assert_true(node_set_string(g, n, "mode", "bilinear", &err));
+    } else if (strcmp(op, "torch.nn.functional.grid_sample") == 0) {
+        const int64_t grid[4] = {s->n, 4, 4, 2};
+        struct value *v = add_input(g, "grid", 4, grid, DT_QINT16, &err);
+        assert_true(node_add_input(g, n, v, &err));
+    }
+    int outputs = strstr(op, ".max") || strstr(op, ".min") ? 2 : 1;
+    if (strstr(op, "imum"))
+        outputs = 1;
+    for (int i = 0; i < outputs; i++)
+        must(node_add_output(g, n, i ? "indices" : "y", &err), &err);
+    if (!op_apply(g, n, &err))
+        goto out;
+    struct value *y = n->outputs[0];
+    if (s->internal) {
+        struct node *next = graph_add_node(g, "next", "torch.nn.Sigmoid", &err); /* never fused */
+        assert_non_null(next);
+        assert_true(op_bind(next));
+        assert_true(node_add_input(g, next, y, &err));
+        y = must(node_add_output(g, next, "z", &err), &err);
+        assert_true(op_apply(g, next, &err));
+        assert_true(graph_add_output(g, next->outputs[0], &err));
+    } else {
+        assert_true(graph_add_output(g, y, &err));
+    }
+    for (int i = 1; i < outputs; i++)
+        assert_true(graph_add_output(g, n->outputs[i], &err));
+    if (!graph_verify(g, &err))
+        fail_msg("%s: %s", op, err.message);
+    struct check_options options = {-1, NULL, 0};
+    struct check_result *r = check_graph(g, m, &options, &err);
+    if (!r)
+        fail_msg("%s: %s", op, err.message);
+    found = 0;
+    for (int i = 0; i < r->finding_count; i++) {
+        if (r->findings[i].node == n && strcmp(r->findings[i].rule, rule) == 0) {
+            found++;
+            *severity = r->findings[i].severity;
+        }
+    }
+out:
+    arena_fini(&a);
+    return found;
+}
+
+/* Gives the quantity the value v in the spec, with what else must then hold for the node to make
+ * sense. False: this generator cannot. */
+static bool spec_set(struct spec *s, const char *op, const struct limit *l, int64_t v)
+{
+    bool transposed = strstr(op, "Transpose") != NULL, weight = l->operand == OPERAND_WEIGHT;
+    int axis = -1;
+    switch (l->quantity) {
+    case Q_KERNEL_D:
+        axis = 0;
+        break;
+    case Q_KERNEL_H:
+        axis = 1;
+        break;
+    case Q_KERNEL_W:
+        axis = 2;
+        break;
+    case Q_D:
+    case Q_H:
+    case Q_W:
+        if (weight) {
+            axis = l->quantity == Q_D ? 0 : l->quantity == Q_H ? 1 : 2;
+            break;
+        }
+        *(l->quantity == Q_D ? &s->d : l->quantity == Q_H ? &s->h : &s->w) = v;
+        if (v < 2)
+            s->kernel[l->quantity - Q_D] = 1;
+        return v >= 1;
+    case Q_RANK:
+        s->rank = (int)v;
+        return window_axes(op) == 0 && !strstr(op, "reshape") && !strstr(op, "gather") &&
+               !strstr(op, "topk") && !strstr(op, "expand");
+    case Q_SCALE_FACTOR:
+        s->scale = v;
+        s->c = 1;
+        s->h = s->w = 4;
+        return v >= 1;
+    case Q_STRIDE_D:
+    case Q_STRIDE_H:
+    case Q_STRIDE_W: {
+        int i = (int)(l->quantity - Q_STRIDE_D);
+        s->stride[i] = v;
+        if (l->when == WHEN_DILATED || l->when == WHEN_DILATED_OVER_1) {
+            for (int k = 0; k < 3; k++) {
+                s->dilation[k] = 2;
+                s->stride[k] = k == i ? v : 1;
+            }
+        }
+        if (transposed)
+            s->kernel[i] = v > 2 ? v : 2;
+        return true;
+    }
+    case Q_PADDING_D:
+    case Q_PADDING_H:
+    case Q_PADDING_W: {
+        int i = (int)(l->quantity - Q_PADDING_D);
+        s->padding[i] = v;
+        bool pool = strstr(op, "Pool") != NULL;
+        if (pool || transposed) /* frameworks want padding <= kernel / 2 */
+            s->kernel[i] = 2 * v > 2 ? 2 * v : 2;
+        s->h = s->w = 600;
+        return true;
+    }
+    case Q_DILATION_D:
+    case Q_DILATION_H:
+    case Q_DILATION_W:
+        s->dilation[l->quantity - Q_DILATION_D] = v;
+        for (int k = 0; k < 3; k++)
+            s->stride[k] = 1;
+        s->d = 16;
+        s->h = s->w = 64;
+        return true;
+    case Q_OUTPUT_PADDING_H:
+    case Q_OUTPUT_PADDING_W:
+        for (int k = 0; k < 3; k++)
+            s->kernel[k] = s->stride[k] = 4;
+        s->output_padding[l->quantity == Q_OUTPUT_PADDING_H ? 1 : 2] = v;
+        return true;
+    case Q_GROUPS:
+        s->groups = v;
+        s->c = s->out_channels = 4 * v;
+        return v >= 1;
+    case Q_IN_CHANNELS:
+        s->c = v;
+        return v >= 1;
+    case Q_IN_CHANNELS_PER_GROUP:
+        s->c = l->when == WHEN_PLAIN_CONV || strcmp(op, "torch.nn.Linear") == 0 ? v : 2 * v;
+        s->groups = s->c == v ? 1 : 2;
+        s->w = strcmp(op, "torch.nn.Linear") == 0 ? v : s->w;
+        for (int k = 0; k < 3; k++)
+            s->kernel[k] = s->stride[k] = 1;
+        return true;
+    case Q_OUT_CHANNELS_PER_GROUP:
+        s->groups = l->when == WHEN_PLAIN_CONV || strcmp(op, "torch.nn.Linear") == 0 ? 1 : 2;
+        s->out_channels = s->groups * v;
+        s->internal = l->when == WHEN_NOT_LAST_OP;
+        return true;
+    case Q_OUT_CHANNELS:
+        s->out_channels = v;
+        s->internal = l->when == WHEN_NOT_MODEL_OUTPUT;
+        if (strcmp(op, "torch.cat") == 0)
+            s->c = v;
+        return v >= 1;
+    case Q_IN_FEATURES:
+        s->w = v;
+        return true;
+    case Q_OUT_FEATURES:
+        s->out_channels = v;
+        return true;
+    case Q_N:
+        if (weight) {
+            *(transposed ? &s->c : &s->out_channels) = v;
+            s->internal = l->when == WHEN_NOT_MODEL_OUTPUT;
+            return v >= 1;
+        }
+        s->n = v;
+        return v >= 1;
+    case Q_BATCH:
+        s->n = v;
+        return v >= 1;
+    case Q_C:
+        *(weight && transposed ? &s->out_channels : &s->c) = v;
+        return v >= 1;
+    case Q_HW:
+        s->h = 1;
+        s->w = v;
+        if (strstr(op, "grid_sample") || strstr(op, "Pool")) {
+            s->h = 720;
+            s->w = 1024;
+            if (v != 720 * 1024) {
+                s->h = 721;
+                s->w = 1024;
+            }
+            return l->max == 720 * 1024;
+        }
+        return true;
+    case Q_CHW:
+        s->c = v;
+        s->h = s->w = 1;
+        return true;
+    case Q_DIM_HIGHEST:
+        s->n = v;
+        return v >= 1;
+    case Q_DIM_OTHER:
+    case Q_DIM_SIZE:
+        s->w = v;
+        return v >= 1;
+    case Q_NUM_INPUTS:
+        s->inputs = (int)v;
+        return v >= 1;
+    case Q_WEIGHT_ELEMS:
+        /* 1 x v weights: one row over v channels */
+        for (int k = 0; k < 3; k++)
+            s->kernel[k] = transposed ? 2 : 1;
+        if (transposed && v % 4 != 0)
+            return false;
+        s->c = transposed ? v / 4 : v;
+        return true;
+    default:
+        return false;
+    }
+    s->kernel[axis] = v;
+    s->d = s->d > v ? s->d : v;
+    s->h = s->h > v ? s->h : v;
+    s->w = s->w > v ? s->w : v;
+    return v >= 1;
+}
+
+struct tally {
+    int at_bound, past_bound, skipped, wrong;
+};
+
+static const char *rule_name(const struct limit *l, const char *key, char out[96])
+{
+    const char *name = quantity_rows[l->quantity].name;
+    if (l->operand == OPERAND_WEIGHT)
+        name = l->quantity == Q_D   ? "kernel_d"
+               : l->quantity == Q_H ? "kernel_h"
+               : l->quantity == Q_W ? "kernel_w"
+               : l->quantity == Q_N ? "out_channels"
+                                    : "in_channels_per_group";
+    snprintf(out, 96, "%s.%s", key, name);
+    return out;
+}
+
+/* One side of a limit: at the bound nothing, past it a finding. */
+static void probe(const struct march *m, const struct op *op, const struct limit *l, enum dtype t,
+                  int64_t at, int64_t past, enum severity want, struct tally *tally)
+{
+    char rule[96];
+    enum severity severity = SEVERITY_ADVICE;
+    rule_name(l, op->key, rule);
+    for (int side = 0; side < 2; side++) {
+        struct spec s = spec_default();
+        if (op->min_inputs > 1)
+            s.inputs = op->min_inputs == 2 && !strstr(op->name, "grid_sample") ? 2 : 1;
+        if (strcmp(op->name, "torch.cat") == 0)
+            s.inputs = 2;
+        int found = spec_set(&s, op->name, l, side ? past : at)
+                        ? judge_spec(m, op->name, &s, t, rule, &severity)
+                        : -1;
+        if (found < 0) {
+            tally->skipped++;
+            continue;
+        }
+        /* at the bound of the table that decides, the other one may still warn */
+        if (side == 0 && (found == 0 || severity != SEVERITY_ERROR)) {
+            tally->at_bound++;
+        } else if (side == 1 && found == 1 && severity == want) {
+            tally->past_bound++;
+        } else {
+            print_error("%s %s on %s: %s = %lld gives %d findings%s\n", op->name, rule, march_name(m),
+                        quantity_rows[l->quantity].name, (long long)(side ? past : at), found,
+                        found ? severity == SEVERITY_ERROR ? " (error)" : " (warning)" : "");
+            tally->wrong++;
+        }
+    }
+}
+
+static bool binds(const struct limit *l)
+{
+    for (; l && l->quantity != Q_NONE; l++) {
+        if (!l->advisory && !l->value && !l->any &&
+            (quantity_rows[l->quantity].kind != K_INFO || l->quantity == Q_LIMITS_OF ||
+             l->quantity == Q_COMPOSED_OF))
+            return true;
+    }
+    return false;
+}
+
+static void probe_list(const struct march *m, const struct op *op, const struct limit *list, enum dtype t,
+                       enum severity want, struct tally *tally)
+{
+    int rank = window_axes(op->name) == 3 ? 5 : 4;
+    for (const struct limit *l = list; l && l->quantity != Q_NONE; l++) {
+        if (l->value || l->advisory || (l->rank && l->rank != rank) ||
+            quantity_rows[l->quantity].kind != K_NUM)
+            continue;
+        if (l->has_max)
+            probe(m, op, l, t, (int64_t)l->max - l->max_open, (int64_t)l->max + !l->max_open, want,
+                  tally);
+        if (l->has_min && l->min >= 1)
+            probe(m, op, l, t, (int64_t)l->min + l->min_open, (int64_t)l->min - !l->min_open, want,
+                  tally);
+    }
+}
+
+static void test_torch_limits_at_their_bounds(void **state)
+{
+    size_t count;
+    const struct march *const *list = march_list(&count);
+    struct tally tally = {0};
+    (void)state;
+    for (size_t k = 0; k < count; k++) {
+        for (int i = 0; i < list[k]->torch_count; i++) {
+            const struct cell *c = &list[k]->torch[i];
+            const struct op *op = op_find(c->op);
+            if (!op || c->support == SUPPORT_NO)
+                continue;
+            enum dtype t = c->inputs & Q8 ? DT_QINT8 : DT_QINT16;
+            probe_list(list[k], op, c->limits, t, SEVERITY_ERROR, &tally);
+            probe_list(list[k], op, c->reading, t, SEVERITY_ERROR, &tally);
+        }
+    }
+    print_message("# torch limits: %d at the bound, %d past it, %d not generated\n", tally.at_bound,
+                  tally.past_bound, tally.skipped);
+    assert_int_equal(tally.wrong, 0);
+    assert_true(tally.at_bound > 100 && tally.past_bound > 100);
+}
+
+static void test_onnx_limits_at_their_bounds(void **state)
+{
+    size_t count, ops;
+    const struct march *const *list = march_list(&count);
+    const struct op *table = op_table(&ops);
+    struct tally tally = {0};
+    (void)state;
+    for (size_t k = 0; k < count; k++) {
+        for (size_t i = 0; i < ops; i++) {
+            const struct cell *c = NULL;
+            const struct onnx_cell *o = NULL;
+            for (int j = 0; j < list[k]->torch_count && !c; j++)
+                c = strcmp(list[k]->torch[j].op, table[i].name) == 0 ? &list[k]->torch[j] : NULL;
+            for (int j = 0; j < list[k]->onnx_count && !o && table[i].onnx; j++)
+                o = strcmp(list[k]->onnx[j].op, table[i].onnx) == 0 ? &list[k]->onnx[j] : NULL;
+            if (!c || !o || o->placement != PLACEMENT_BPU || c->support == SUPPORT_NO)
+                continue;
+            /* a torch cell with bounds of its own is judged above: here only silent ones */
+            if (binds(c->limits) || binds(c->reading))
+                continue;
+            enum dtype t = c->inputs & Q8 ? DT_QINT8 : DT_QINT16;
+            probe_list(list[k], &table[i], o->limits, t, SEVERITY_ERROR, &tally);
+        }
+    }
+    print_message("# onnx limits: %d at the bound, %d past it, %d not generated\n", tally.at_bound,
+                  tally.past_bound, tally.skipped);
+    assert_int_equal(tally.wrong, 0);
+    assert_true(tally.at_bound > 30 && tally.past_bound > 30);
+}
+
+/* ── data ──────────────────────────────────────────────────────────────────────────────────── */
+
+/* Every name that the data refers to must exist, or a limit would be silently dead. */
+static void check_list(const struct march *m, const char *row, const struct limit *l, int *wrong)
+{
+    for (; l && l->quantity != Q_NONE; l++) {
+        if (l->has_min && l->has_max && l->min > l->max) {
+            print_error("%s %s: empty range\n", march_name(m), row);
+            ++*wrong;
+        }
+        if (l->quantity == Q_LIMITS_OF && l->in) {
+            bool found = false;
+            for (int i = 0; i < m->torch_count; i++)
+                found |= strcmp(m->torch[i].op, l->in[0]) == 0;
+            for (int i = 0; i < m->onnx_count; i++)
+                found |= strcmp(m->onnx[i].op, l->in[0]) == 0;
+            if (!found) {
+                print_error("%s %s: limits of %s, which is no row\n", march_name(m), row, l->in[0]);
+                ++*wrong;
+            }
+        }
+    }
+}
+
+static void test_march_data_is_sound(void **state)
+{
+    size_t count, ops;
+    const struct march *const *list = march_list(&count);
+    const struct op *table = op_table(&ops);
+    int wrong = 0;
+    (void)state;
+    assert_int_equal(count, 2);
+    for (size_t k = 0; k < count; k++) {
+        for (int i = 0; i < list[k]->torch_count; i++) {
+            const struct op *op = op_find(list[k]->torch[i].op);
+            if (!op || strcmp(op->name, list[k]->torch[i].op) != 0) {
+                print_error("%s: the operator table has no row %s\n", march_name(list[k]),
+                            list[k]->torch[i].op);
+                wrong++;
+            }
+            check_list(list[k], list[k]->torch[i].op, list[k]->torch[i].limits, &wrong);
+        }
+        for (int i = 0; i < list[k]->onnx_count; i++)
+            check_list(list[k], list[k]->onnx[i].op, list[k]->onnx[i].limits, &wrong);
+        /* and the other way round: an operator's ONNX row must be one of the table */
+        for (size_t i = 0; i < ops; i++) {
+            bool found = table[i].onnx == NULL;
+            for (int j = 0; j < list[k]->onnx_count && !found; j++)
+                found = strcmp(list[k]->onnx[j].op, table[i].onnx) == 0;
+            if (!found && strcmp(table[i].onnx, "NonZero") != 0) {
+                print_error("%s: %s names the ONNX row %s, which is none\n", march_name(list[k]),
+                            table[i].name, table[i].onnx);
+                wrong++;
+            }
+        }
+    }
+    assert_int_equal(wrong, 0);
+}
+
+static void test_march_find_ignores_case(void **state)
+{
+    (void)state;
+    assert_non_null(march_find("BAYES"));
+    assert_ptr_equal(march_find("Bernoulli2"), march_find("bernoulli2"));
+    assert_null(march_find("bernoulli"));
+    assert_null(march_find(NULL));
+}
+
+/* ── overrides, reports ────────────────────────────────────────────────────────────────────── */
+
+static const char hostile[] =
+    "{\"format\": \"bpuhub.graph/1\", \"name\": \"h\","
+    " \"inputs\": [{\"name\": \"a\\\"b\\u0007<c>\", \"shape\": [1,3,8,8], \"dtype\": \"float32\"}],"
+    " \"nodes\": [{\"name\": \"n\\u001b[31m\\\\\", \"op\": \"acme\\n.Op\", \"inputs\": [\"a\\\"b\\u0007<c>\"],"
+    " \"outputs\": [\"y\"]}], \"outputs\": [\"y\"]}";
+
+static struct check_result *check_text(struct arena *a, const char *text, const char *march,
+                                       const struct check_options *o, struct bpu_error *err)
+{
+    struct import_request request = {
+        .data = (const unsigned char *)text, .size = strlen(text), .name = "x.json"};
+    struct graph *g = import_model(a, &request, err);
+    return g ? check_graph(g, march_find(march), o, err) : NULL;
+}
+
+static void test_reports_escape_what_the_file_says(void **state)
+{
+    struct bpu_error err = {0};
+    struct arena a;
+    struct buf out;
+    struct check_options o = {-1, NULL, 0};
+    struct report_head head = {"id", "na\"me\x01\xff.onnx", "graph-json"};
+    (void)state;
+    arena_init(&a, QUOTA);
+    buf_init(&out, 1 << 20);
+    struct check_result *r = check_text(&a, hostile, "bayes", &o, &err);
+    if (!r)
+        fail_msg("%s", err.message);
+    assert_true(report_check_json(r, &head, &out, &err));
+    json_error_t why;
+    json_t *j = json_loads(buf_str(&out), JSON_REJECT_DUPLICATES, &why);
+    if (!j)
+        fail_msg("the report is no JSON: %s", why.text);
+    const json_t *f = json_array_get(json_object_get(j, "findings"), 0);
+    assert_string_equal(json_string_value(json_object_get(f, "node")), "n\x1b[31m\\");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(j, "model"), "name")),
+                        "na\"me\x01\xef\xbf\xbd.onnx");
+    json_decref(j);
+    buf_clear(&out);
+    assert_true(report_check_text(r, &head, &out, &err));
+    for (const char *p = buf_str(&out); *p; p++)
+        assert_true((unsigned char)*p >= 0x20 || *p == '\n');
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
+static const char small[] =
+    "{\"format\": \"bpuhub.graph/1\", \"name\": \"s\","
+    " \"inputs\": [{\"name\": \"x\", \"shape\": [1,3,8,8], \"dtype\": \"float32\"}],"
+    " \"nodes\": [{\"name\": \"c\", \"op\": \"torch.nn.Conv2d\", \"inputs\": [\"x\"], \"outputs\": [\"y\"],"
+    " \"attrs\": {\"in_channels\": 3, \"out_channels\": 4, \"kernel_size\": 33, \"padding\": 16}}],"
+    " \"outputs\": [\"y\"]}";
+
+/* Every field of the contract, with its type. */
+static void test_report_has_the_fields_of_the_contract(void **state)
+{
+    static const char *const finding_keys[] = {"rule",  "severity", "node",  "op",
+                                               "message", "actual", "limit", "hint",
+                                               "eager_replacement", "cause", "table", "source_op"};
+    static const char *const sums[] = {"nodes", "legal", "illegal", "folded", "errors", "warnings", "advice"};
+    struct bpu_error err = {0};
+    struct arena a;
+    struct buf out;
+    struct check_options o = {-1, NULL, 0};
+    struct report_head head = {"id", "name", "graph-json"};
+    (void)state;
+    arena_init(&a, QUOTA);
+    buf_init(&out, 1 << 20);
+    struct check_result *r = check_text(&a, small, "bayes", &o, &err);
+    assert_non_null(r);
+    assert_true(report_check_json(r, &head, &out, &err));
+    json_t *j = json_loads(buf_str(&out), JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(j);
+    assert_string_equal(json_string_value(json_object_get(j, "schema")), "bpuhub.check/1");
+    assert_string_equal(json_string_value(json_object_get(j, "march")), "bayes");
+    assert_string_equal(json_string_value(json_object_get(j, "verdict")), "illegal");
+    assert_true(json_is_true(json_object_get(json_object_get(j, "dtypes"), "assumed")));
+    for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++)
+        assert_true(json_is_integer(json_object_get(json_object_get(j, "summary"), sums[i])));
+    const json_t *f = json_array_get(json_object_get(j, "findings"), 0);
+    for (size_t i = 0; i < sizeof(finding_keys) / sizeof(*finding_keys); i++)
+        assert_non_null(json_object_get(f, finding_keys[i]));
+    assert_int_equal(json_integer_value(json_object_get(f, "actual")), 33);
+    assert_string_equal(json_string_value(json_object_get(f, "limit")), "1..31");
+    const json_t *n = json_array_get(json_object_get(j, "nodes"), 0);
+    const json_t *x = json_array_get(json_object_get(n, "inputs"), 0);
+    assert_string_equal(json_string_value(json_object_get(n, "verdict")), "illegal");
+    assert_int_equal(json_array_size(json_object_get(x, "shape")), 4);
+    assert_string_equal(json_string_value(json_object_get(x, "dtype")), "qint8");
+    assert_true(json_is_null(json_object_get(x, "scale")));
+    json_decref(j);
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
+static void test_overrides_that_mean_nothing_are_refused(void **state)
+{
+    static const struct check_override bad[] = {{"nosuch", "qint16"}, {"c", "int16"}, {"x", "float32"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct bpu_error err = {0};
+        struct arena a;
+        struct check_options o = {-1, &bad[i], 1};
+        arena_init(&a, QUOTA);
+        assert_null(check_text(&a, small, "bayes", &o, &err));
+        assert_int_equal(err.code, BPU_BAD_OPTION);
+        assert_non_null(strstr(err.message, bad[i].node));
+        arena_fini(&a);
+    }
+}
+
+/* Out of memory at any point is a clean error. */
+static void test_allocation_failures(void **state)
+{
+    struct check_options o = {-1, NULL, 0};
+    long n = 0;
+    bool done = false;
+    (void)state;
+    for (; !done && n < 5000; n++) {
+        struct bpu_error err = {0};
+        struct arena a;
+        arena_init(&a, QUOTA);
+        struct import_request request = {
+            .data = (const unsigned char *)small, .size = strlen(small), .name = "x.json"};
+        struct graph *g = import_model(&a, &request, &err);
+        assert_non_null(g);
+        a.fail_after = n;
+        struct check_result *r = check_graph(g, march_find("bayes"), &o, &err);
+        done = r != NULL;
+        if (!done)
+            assert_int_equal(err.code, BPU_NO_MEMORY);
+        arena_fini(&a);
+    }
+    assert_true(done && n > 5);
+}
+
+/* A cell per row of both tables, as exported. */
+static void test_export_is_complete(void **state)
+{
+    struct bpu_error err = {0};
+    struct buf out;
+    (void)state;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    assert_true(march_ops_json(march_find("bayes"), &out, &err));
+    json_t *j = json_loads(buf_str(&out), JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(j);
+    const json_t *m = json_array_get(json_object_get(j, "marches"), 0);
+    assert_int_equal(json_array_size(json_object_get(j, "marches")), 1);
+    assert_int_equal(json_array_size(json_object_get(m, "torch")), 118);
+    assert_int_equal(json_array_size(json_object_get(m, "onnx")), 159);
+    json_decref(j);
+    buf_fini(&out);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest fixed[] = {
+        cmocka_unit_test(test_march_find_ignores_case),
+        cmocka_unit_test(test_march_data_is_sound),
+        cmocka_unit_test(test_torch_limits_at_their_bounds),
+        cmocka_unit_test(test_onnx_limits_at_their_bounds),
+        cmocka_unit_test(test_reports_escape_what_the_file_says),
+        cmocka_unit_test(test_report_has_the_fields_of_the_contract),
+        cmocka_unit_test(test_overrides_that_mean_nothing_are_refused),
+        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_export_is_complete),
+    };
+    size_t count = sizeof(fixed) / sizeof(fixed[0]), total = count;
+    glob_t files = {0};
+    if (glob("tests/cases/check/*.json", 0, NULL, &files) != 0 || files.gl_pathc < 100) {
+        puts("not ok 1 cases of tests/cases/check are missing");
+        return 1;
+    }
+    struct CMUnitTest *tests = calloc(count + files.gl_pathc, sizeof(*tests));
+    if (!tests)
+        return 1;
+    memcpy(tests, fixed, sizeof(fixed));
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        tests[total++] = (struct CMUnitTest){strrchr(files.gl_pathv[i], '/') + 1, test_case, NULL,
+                                             NULL, files.gl_pathv[i]};
+    int failed = _cmocka_run_group_tests("check", tests, total, NULL, NULL);
+    free(tests);
+    globfree(&files);
+    return failed != 0;
+}
