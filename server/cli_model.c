@@ -13,11 +13,14 @@
 
 #define DEFAULT_MEMORY_MIB 4096
 
-enum { OPT_MARCH = 1000, OPT_JSON, OPT_OPTION, OPT_ADVICE, OPT_MEMORY, OPT_HELP };
+enum { OPT_MARCH = 1000, OPT_JSON, OPT_SARIF, OPT_JUNIT, OPT_FAIL_ON, OPT_OPTION, OPT_ADVICE, OPT_MEMORY, OPT_HELP };
 
 static const struct option long_options[] = {
     {"march", required_argument, NULL, OPT_MARCH},
     {"json", required_argument, NULL, OPT_JSON},
+    {"sarif", required_argument, NULL, OPT_SARIF},
+    {"junit", required_argument, NULL, OPT_JUNIT},
+    {"fail-on", required_argument, NULL, OPT_FAIL_ON},
     {"option", required_argument, NULL, OPT_OPTION},
     {"advice", required_argument, NULL, OPT_ADVICE},
     {"memory", required_argument, NULL, OPT_MEMORY},
@@ -28,7 +31,7 @@ static const struct option long_options[] = {
 
 struct command {
     struct cli cli;
-    const char *json, *output;
+    const char *json, *sarif, *junit, *fail_on, *output;
     struct cli_file file;
     struct arena arena;
     struct graph *graph;
@@ -57,6 +60,9 @@ static bool parse(struct command *c, const char *name, const char *text, int arg
         switch (opt) {
         case OPT_MARCH: c->cli.march = optarg; break;
         case OPT_JSON: c->json = optarg; break;
+        case OPT_SARIF: c->sarif = optarg; break;
+        case OPT_JUNIT: c->junit = optarg; break;
+        case OPT_FAIL_ON: c->fail_on = optarg; break;
         case 'o': c->output = optarg; break;
         case OPT_OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
         case OPT_ADVICE:
@@ -124,10 +130,43 @@ static struct check_result *judge(struct command *c, struct bpu_error *err)
     return check_graph(c->graph, c->march, &options, err);
 }
 
+/* True if reports or gates were asked for that only `check` has. */
+static bool has_reports(const struct command *c)
+{
+    return c->json || c->sarif || c->junit || c->fail_on;
+}
+
+typedef bool report_fn(const struct check_result *r, const struct report_head *h, struct buf *out,
+                       struct bpu_error *err);
+
+/* One report to one file, if asked for. */
+static bool write_report(const char *path, report_fn *fn, const struct check_result *r,
+                         const struct report_head *h, struct bpu_error *err)
+{
+    if (!path)
+        return true;
+    struct buf out;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    bool ok = fn(r, h, &out, err) && cli_write(path, &out, err);
+    buf_fini(&out);
+    return ok;
+}
+
+/* Gates beyond "legal": --fail-on warning fails on warnings too, advice on anything. */
+static bool passes(const struct check_result *r, const char *fail_on)
+{
+    if (!r->legal)
+        return false;
+    bool advice = fail_on && strcmp(fail_on, "advice") == 0;
+    bool warning = advice || (fail_on && strcmp(fail_on, "warning") == 0);
+    return !(warning && r->warning_count) && !(advice && r->advice_count);
+}
+
 int cli_check(int argc, char **argv)
 {
-    static const char text[] = "MODEL --march MARCH [--json FILE|-] [--advice US] "
-                               "[--option KEY=VALUE …] [--memory MIB]";
+    static const char text[] =
+        "MODEL --march MARCH [--json FILE|-] [--sarif FILE] [--junit FILE] [--advice US] "
+        "[--fail-on error|warning|advice] [--option KEY=VALUE …] [--memory MIB]";
     struct command c;
     struct bpu_error err = {0};
     int code;
@@ -135,20 +174,24 @@ int cli_check(int argc, char **argv)
         return code;
     if (!c.cli.model || !c.cli.march || c.output)
         return usage(&c.cli, text);
-    struct buf out;
-    buf_init(&out, BUF_DEFAULT_CAP);
+    if (c.fail_on && strcmp(c.fail_on, "error") != 0 && strcmp(c.fail_on, "warning") != 0 &&
+        strcmp(c.fail_on, "advice") != 0) {
+        error_set(&err, BPU_USAGE, "--fail-on", "\"%s\" is not error, warning or advice", c.fail_on);
+        return cli_fail(&c.cli, &err);
+    }
+    /* Text for people goes to standard output, unless a report does. */
+    const char *paths[] = {c.json, c.sarif, c.junit};
+    bool to_stdout = false;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        to_stdout = to_stdout || (paths[i] && strcmp(paths[i], "-") == 0);
     struct check_result *r = open_model(&c, &err) ? judge(&c, &err) : NULL;
     bool ok = r != NULL;
     struct report_head head = {c.file.id, cli_base_name(c.cli.model), ok ? c.graph->format : ""};
-    bool to_stdout = c.json && strcmp(c.json, "-") == 0;
-    if (ok && c.json) {
-        ok = report_check_json(r, &head, &out, &err) && cli_write(c.json, &out, &err);
-        buf_clear(&out);
-    }
-    if (ok && !to_stdout)
-        ok = report_check_text(r, &head, &out, &err) && cli_write("-", &out, &err);
-    code = ok ? (r->legal ? 0 : 1) : cli_fail(&c.cli, &err);
-    buf_fini(&out);
+    ok = ok && write_report(c.json, report_check_json, r, &head, &err) &&
+         write_report(c.sarif, report_check_sarif, r, &head, &err) &&
+         write_report(c.junit, report_check_junit, r, &head, &err) &&
+         write_report(to_stdout ? NULL : "-", report_check_text, r, &head, &err);
+    code = ok ? (passes(r, c.fail_on) ? 0 : 1) : cli_fail(&c.cli, &err);
     close_model(&c);
     return code;
 }
@@ -161,7 +204,7 @@ int cli_visualize(int argc, char **argv)
     int code;
     if (!parse(&c, "visualize", text, argc, argv, &code))
         return code;
-    if (!c.cli.model || !c.output || c.json)
+    if (!c.cli.model || !c.output || has_reports(&c))
         return usage(&c.cli, text);
     struct buf out;
     struct check_result *r = NULL;
@@ -183,7 +226,7 @@ int cli_dump(int argc, char **argv)
     int code;
     if (!parse(&c, "dump", text, argc, argv, &code))
         return code;
-    if (!c.cli.model || c.json)
+    if (!c.cli.model || has_reports(&c))
         return usage(&c.cli, text);
     struct buf out;
     buf_init(&out, BUF_DEFAULT_CAP);
@@ -206,7 +249,7 @@ int cli_convert(int argc, char **argv)
     int code;
     if (!parse(&c, "convert", text, argc, argv, &code))
         return code;
-    if (!c.cli.model || !c.output || c.json)
+    if (!c.cli.model || !c.output || has_reports(&c))
         return usage(&c.cli, text);
     struct buf out;
     buf_init(&out, (size_t)4 << 30);

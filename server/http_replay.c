@@ -59,7 +59,8 @@ static char *name_make(const char *path, const char *key, uint64_t *hash)
         return NULL;
     memcpy(name, path, n);
     name[n] = ' ';
-    memcpy(name + n + 1, key, m + 1);
+    memcpy(name + n + 1, key, m);
+    name[n + 1 + m] = 0;
     *hash = UINT64_C(14695981039346656037);
     for (const char *s = name; *s; s++)
         *hash = (*hash ^ (unsigned char)*s) * UINT64_C(1099511628211);

@@ -65,16 +65,16 @@ struct watch {
     bool started;
 };
 
-struct snapshot *snapshot_ref(struct snapshot *s)
+static struct snapshot *snapshot_ref(struct snapshot *s)
 {
     if (s)
-        atomic_fetch_add(&s->references, 1);
+        s->references++;
     return s;
 }
 
-void snapshot_unref(struct snapshot *s)
+static void snapshot_unref(struct snapshot *s)
 {
-    if (s && atomic_fetch_sub(&s->references, 1) == 1) {
+    if (s && --s->references == 0) {
         free(s->json);
         free(s);
     }
@@ -191,6 +191,17 @@ static void locked_read(struct watch_job *j)
     tasks_post(j->watch->server->tasks, LANE_READ, &j->task);
 }
 
+/* For a newcomer: the state now, and not an end that was read before a retry. */
+static void locked_read_anew(struct watch_job *j)
+{
+    if (j->latest && snapshot_ended(j->latest)) {
+        snapshot_unref(j->latest);
+        j->latest = NULL;
+    }
+    j->gone = false;
+    locked_read(j);
+}
+
 static bool snapshot_same(const struct snapshot *a, const struct snapshot *b)
 {
     return a && a->json_size == b->json_size && memcmp(a->json, b->json, a->json_size) == 0;
@@ -203,7 +214,10 @@ static void job_read_after(struct task *t)
     struct waiter *ended = NULL;
     pthread_mutex_lock(&w->lock);
     j->reading = false;
-    if (j->fresh && !snapshot_same(j->latest, j->fresh)) {
+    /* An end that was read before a later change may be over again (retry): read once more. */
+    bool over = !j->fresh || snapshot_ended(j->fresh);
+    bool stale = j->changed && over;
+    if (j->fresh && !stale && !snapshot_same(j->latest, j->fresh)) {
         snapshot_unref(j->latest);
         j->latest = j->fresh;
         j->version++;
@@ -212,7 +226,7 @@ static void job_read_after(struct task *t)
     } else {
         snapshot_unref(j->fresh);
     }
-    bool failed = !j->fresh && t->err.code == BPU_NOT_FOUND;
+    bool failed = !j->fresh && !stale && t->err.code == BPU_NOT_FOUND;
     j->fresh = NULL;
     if (failed) {
         j->gone = true;
@@ -220,15 +234,18 @@ static void job_read_after(struct task *t)
             locked_stream_wake(st);
     }
     struct snapshot *s = failed ? NULL : snapshot_ref(j->latest);
-    if (failed || (s && snapshot_ended(s)))
+    if (failed || (!stale && s && snapshot_ended(s)))
         while (j->waiters)
             locked_waiter_take(j->waiters, &ended);
-    if (j->changed && !j->gone)
+    if (j->changed && (j->waiters || j->streams))
         locked_read(j);
     locked_release(j);
     pthread_mutex_unlock(&w->lock);
-    waiters_call(ended, s, true);
+    /* s has a reference of its own, which the analyzer does not count. */
+    waiters_call(ended, s, true); /* NOLINT(clang-analyzer-unix.Malloc) */
+    pthread_mutex_lock(&w->lock);
     snapshot_unref(s);
+    pthread_mutex_unlock(&w->lock);
 }
 
 void watch_changed(struct watch *w, const char *job)
@@ -261,7 +278,7 @@ void watch_wait(struct watch *w, struct http_request *r, const char *job, int64_
             j->waiters->link = &x->next;
         j->waiters = x;
         /* The job may have changed since the caller read it. */
-        locked_read(j);
+        locked_read_anew(j);
     }
     pthread_mutex_unlock(&w->lock);
     if (!j)
@@ -281,7 +298,8 @@ static void *event_text(struct stream *st, const struct snapshot *s, size_t *siz
                  what, st->version_sent);
     for (size_t i = 0; i < s->json_size; i++) /* a line break would end the data */
         text[(size_t)n + i] = s->json[i] == '\n' || s->json[i] == '\r' ? ' ' : s->json[i];
-    memcpy(text + (size_t)n + s->json_size, "\n\n", 2);
+    text[(size_t)n + s->json_size] = '\n';
+    text[(size_t)n + s->json_size + 1] = '\n';
     *size = (size_t)n + s->json_size + 2;
     st->state_sent = s->state;
     memcpy(st->stage_sent, s->stage, sizeof st->stage_sent);
@@ -364,7 +382,7 @@ struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const
             j->streams->link = &st->next;
         j->streams = st;
         w->stream_count++;
-        locked_read(j);
+        locked_read_anew(j);
     }
     pthread_mutex_unlock(&w->lock);
     if (!j) {

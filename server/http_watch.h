@@ -16,9 +16,9 @@ struct http_server;
 struct http_request;
 struct MHD_Response;
 
-/* A job as it was read; shared and immutable. */
+/* A job as it was read; shared. What it says is immutable, the count belongs to the watch's lock. */
 struct snapshot {
-    _Atomic int references;
+    int references;
     int state; /* enum job_state */
     char stage[24];
     double progress;
@@ -26,8 +26,6 @@ struct snapshot {
     size_t json_size;
 };
 
-struct snapshot *snapshot_ref(struct snapshot *s);
-void snapshot_unref(struct snapshot *s);
 bool snapshot_ended(const struct snapshot *s);
 
 /* Part of a request; all fields belong to the watch while it waits. */

@@ -77,7 +77,7 @@ static bool address_is_loopback(const struct sockaddr *a)
 /* The port that the system chose. */
 static int socket_port(int fd)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
     if (getsockname(fd, (struct sockaddr *)&a, &n) != 0)
         return 0;
@@ -91,8 +91,8 @@ static int socket_port(int fd)
 /* The listening socket, or -1. */
 static int listen_open(const struct config *c, bool *loopback, struct bpu_error *err)
 {
-    char host[256];
-    const char *port;
+    char host[256] = "";
+    const char *port = "";
     if (!listen_split(c->listen, host, sizeof host, &port, err))
         return -1;
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -292,7 +292,7 @@ static int signals_open(void)
 
 static void listening_print(const struct config *c, int port)
 {
-    char host[256];
+    char host[256] = "";
     const char *ignored;
     struct bpu_error err = {0};
     if (!listen_split(c->listen, host, sizeof host, &ignored, &err))

@@ -2,7 +2,8 @@
  *
  * Each combination of filters is its own statement with the index named in it: SQLite, which knows
  * nothing of how the values are spread, would otherwise guess.  What decides the walk is the filter
- * that leaves the fewest jobs (text, label, model, project, state); the others are checked on the
+ * that leaves the fewest jobs (text, label, model, project, a state other than succeeded, kind,
+ * verdict); the others are checked on the
  * way, from columns of the same index where possible, so that a page that matches little costs one
  * pass over a narrow index and not over the table.
  *
@@ -53,10 +54,16 @@ static void sql_write(struct buf *b, unsigned mask)
         buf_puts(b, "jobs j INDEXED BY jobs_by_model");
     } else if (mask & LIST_PROJECT) {
         buf_puts(b, "jobs j INDEXED BY jobs_by_project");
+    } else if (mask & LIST_STATE && !(mask & LIST_MOST)) {
+        buf_puts(b, "jobs j INDEXED BY jobs_by_state");
+    } else if (mask & LIST_KIND) {
+        buf_puts(b, "jobs j INDEXED BY jobs_by_kind");
+    } else if (mask & LIST_VERDICT) {
+        buf_puts(b, "jobs j INDEXED BY jobs_by_verdict");
+    } else if (mask & LIST_MARCH) {
+        buf_puts(b, "jobs j INDEXED BY jobs_by_facet");
     } else if (mask & LIST_STATE) {
         buf_puts(b, "jobs j INDEXED BY jobs_by_state");
-    } else if (mask & (LIST_KIND | LIST_MARCH | LIST_VERDICT)) {
-        buf_puts(b, "jobs j INDEXED BY jobs_by_facet");
     } else {
         buf_puts(b, "jobs j");
     }
@@ -216,6 +223,8 @@ bool store_job_list(struct store *s, const struct store_job_filter *f, struct ar
         error_set(err, BPU_USAGE, "state", "there is no state \"%.32s\"", f->state);
         return error_hint(err, "States are queued, running, succeeded, failed, cancelled.");
     }
+    if (mask & LIST_STATE && w.state == JOB_SUCCEEDED)
+        mask |= LIST_MOST;
     *items = ARENA_ARRAY(a, struct store_job, w.limit, err);
     if (!*items)
         return false;

@@ -327,7 +327,8 @@ bool store_counts(struct store *s, struct store_counts *out, struct bpu_error *e
     sqlite3_stmt *q = store_query(
         s, err,
         "SELECT (SELECT count(*) FROM jobs WHERE state = 0), (SELECT count(*) FROM jobs WHERE state"
-        " = 1), (SELECT count(*) FROM models), (SELECT count(*) FROM jobs),"
+        " = 1), (SELECT count FROM totals WHERE name = 'models'),"
+        " (SELECT count FROM totals WHERE name = 'jobs'),"
         " (SELECT created FROM jobs WHERE state = 0 ORDER BY n LIMIT 1)",
         "");
     bool ok = q && store_step(s, q, err) == 1;

@@ -22,7 +22,8 @@ enum store_list_bit {
     LIST_TEXT = 128,  /* q of three characters or more: trigram index */
     LIST_SCAN = 256,  /* shorter q: scan of job_text */
     LIST_PREFIX = 512, /* q is the beginning of a job id */
-    LIST_MASKS = 1024,
+    LIST_MOST = 1024, /* the state is succeeded, which most jobs are */
+    LIST_MASKS = 2048,
 };
 
 #define STORE_STATEMENTS 128

@@ -28,12 +28,51 @@ static uint32_t get32(const void *at)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static bool send_header(int fd, enum wire_type type, size_t length)
+/* Collects what is small, so that a small result is one write and wakes the worker once. */
+struct out {
+    int fd;
+    bool ok;
+    size_t used;
+    char data[16384];
+};
+
+static void out_flush(struct out *o)
+{
+    o->ok = o->ok && files_write_all(o->fd, o->data, o->used);
+    o->used = 0;
+}
+
+static void out_add(struct out *o, const void *data, size_t n)
+{
+    if (n > sizeof o->data - o->used)
+        out_flush(o);
+    if (n > sizeof o->data) {
+        o->ok = o->ok && files_write_all(o->fd, data, n);
+    } else if (n > 0) {
+        memcpy(o->data + o->used, data, n);
+        o->used += n;
+    }
+}
+
+static void out_string(struct out *o, const char *s)
+{
+    out_add(o, s, strlen(s) + 1);
+}
+
+static void out_header(struct out *o, enum wire_type type, size_t length)
 {
     unsigned char header[HEADER];
     put32(header, type);
     put32(header + 4, (uint32_t)length);
-    return length <= UINT32_MAX && files_write_all(fd, header, sizeof header);
+    o->ok = o->ok && length <= UINT32_MAX;
+    out_add(o, header, sizeof header);
+}
+
+static bool out_end(struct out *o)
+{
+    out_header(o, WIRE_END, 0);
+    out_flush(o);
+    return o->ok;
 }
 
 bool wire_send_progress(int fd, const char *stage, double done)
@@ -50,32 +89,30 @@ bool wire_send_progress(int fd, const char *stage, double done)
 bool wire_send_error(int fd, const struct bpu_error *err)
 {
     const char *const parts[] = {error_code_name(err->code), err->message, err->where, err->hint};
+    struct out o = {.fd = fd, .ok = true};
     size_t length = 0;
     for (size_t i = 0; i < 4; i++)
         length += strlen(parts[i]) + 1;
-    if (!send_header(fd, WIRE_ERROR, length))
-        return false;
+    out_header(&o, WIRE_ERROR, length);
     for (size_t i = 0; i < 4; i++)
-        if (!files_write_all(fd, parts[i], strlen(parts[i]) + 1))
-            return false;
-    return send_header(fd, WIRE_END, 0);
+        out_string(&o, parts[i]);
+    return out_end(&o);
 }
 
 bool wire_send_result(int fd, const struct job_result *r)
 {
+    struct out o = {.fd = fd, .ok = true};
     size_t n = strlen(r->verdict);
-    if (!send_header(fd, WIRE_VERDICT, n) || !files_write_all(fd, r->verdict, n))
-        return false;
+    out_header(&o, WIRE_VERDICT, n);
+    out_add(&o, r->verdict, n);
     for (size_t i = 0; i < r->artifact_count; i++) {
         const struct job_artifact *f = &r->artifacts[i];
-        size_t names = strlen(f->name) + strlen(f->type) + 2;
-        if (!send_header(fd, WIRE_FILE, names + f->bytes.size) ||
-            !files_write_all(fd, f->name, strlen(f->name) + 1) ||
-            !files_write_all(fd, f->type, strlen(f->type) + 1) ||
-            !files_write_all(fd, f->bytes.data, f->bytes.size))
-            return false;
+        out_header(&o, WIRE_FILE, strlen(f->name) + strlen(f->type) + 2 + f->bytes.size);
+        out_string(&o, f->name);
+        out_string(&o, f->type);
+        out_add(&o, f->bytes.data, f->bytes.size);
     }
-    return send_header(fd, WIRE_END, 0);
+    return out_end(&o);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ else
 fi
 if command -v clang-tidy >/dev/null; then
     # shellcheck disable=SC2086
-    ls core/*/*.c server/*.c | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$@" -- '"$CFLAGS"' 2>/dev/null' sh ||
+    ls core/*/*.c server/*.c | xargs -P "$(nproc)" -n 1 sh -c 'clang-tidy --quiet "$@" -- '"$CFLAGS"' 2>/dev/null' sh ||
         say "clang-tidy"
 else
     say "clang-tidy is not installed (make lint-deps)"

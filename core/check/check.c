@@ -21,7 +21,8 @@ static int by_torch_name(const void *a, const void *b)
 
 static int by_onnx_name(const void *a, const void *b)
 {
-    return strcmp((*(const struct onnx_cell *const *)a)->op, (*(const struct onnx_cell *const *)b)->op);
+    return strcmp((*(const struct onnx_cell *const *)a)->op,
+                  (*(const struct onnx_cell *const *)b)->op);
 }
 
 static bool sort_rows(struct checker *c)
@@ -62,6 +63,10 @@ static const struct onnx_cell *onnx_row_of(const struct checker *c, const struct
     const struct onnx_cell *row = NULL;
     if (source && strncmp(source, "onnx:", 5) == 0)
         row = checker_onnx_row(c, source + 5);
+    /* picking by an integer is Gather there, whatever the format that it comes from */
+    if (!row && n->op && strcmp(n->op->name, "torch.Tensor.__getitem__") == 0 &&
+        node_attr(n, "select_axes"))
+        row = checker_onnx_row(c, "Gather");
     if (!row && n->op && n->op->onnx)
         row = checker_onnx_row(c, n->op->onnx);
     return row;
@@ -146,8 +151,8 @@ static bool judge_unknown_operator(const struct subject *s)
     struct finding *f = finding_add(c, n, SEVERITY_ERROR, "unknown_operator");
     if (!f)
         return false;
-    f->message = arena_printf(c->a, c->err, "%.200s is not in the operator table of %s", name,
-                              c->m->title);
+    f->message =
+        arena_printf(c->a, c->err, "%.200s is not in the operator table of %s", name, c->m->title);
     f->actual = json_quote(c, name);
     f->limit = "an operator of the table";
     f->hint = hint_find(c->m, name);
@@ -168,11 +173,11 @@ static bool judge_unsupported(const struct subject *s)
     struct finding *f = finding_add(c, s->n, SEVERITY_ERROR, "unsupported");
     if (!f)
         return false;
-    f->message = arena_printf(c->a, c->err, "%s is not supported by %s%s", s->ctx->torch->op,
-                              c->m->title,
-                              o && o->placement == PLACEMENT_BPU
-                                  ? " (the ONNX table has it on the BPU; the torch table decides)"
-                                  : "");
+    f->message =
+        arena_printf(c->a, c->err, "%s is not supported by %s%s", s->ctx->torch->op, c->m->title,
+                     o && o->placement == PLACEMENT_BPU
+                         ? " (the ONNX table has it on the BPU; the torch table decides)"
+                         : "");
     f->actual = json_quote(c, s->ctx->torch->op);
     f->limit = "supported operators";
     f->hint = hint_find(c->m, s->ctx->torch->op);
@@ -247,11 +252,12 @@ static bool judge_shapes(const struct subject *s, bool *known)
         if (!f)
             return false;
         char text[SHAPE_TEXT_MAX];
-        f->message = arena_printf(c->a, c->err,
-                                  "the shape of input %.150s is not known (%s), because %s%.150s does "
-                                  "not tell it",
-                                  v->name, shape_text(&v->shape, text),
-                                  culprit ? "node " : "input ", culprit ? culprit->name : v->name);
+        f->message =
+            arena_printf(c->a, c->err,
+                         "the shape of input %.150s is not known (%s), because %s%.150s does "
+                         "not tell it",
+                         v->name, shape_text(&v->shape, text), culprit ? "node " : "input ",
+                         culprit ? culprit->name : v->name);
         f->actual = "null";
         f->limit = "a known shape";
         f->hint = culprit ? "Solve the finding of that node first."
@@ -278,9 +284,13 @@ static bool judge_node(struct checker *c, const struct node *n)
         return judge_cpu(&s, SEVERITY_ERROR);
     if (!judge_shapes(&s, &known) || !judge_dtypes(&s))
         return false;
-    if (!t)
-        return judge_onnx(&s, SEVERITY_ERROR);
+    if (!t) /* what the torch table says of all operators holds for those it has no row of, too */
+        return judge_onnx(&s, SEVERITY_ERROR) &&
+               (list_states(c, ctx->onnx->limits, Q_RANK, true, 0) ||
+                judge_general(&s, false, NULL, NULL, n->op->name, SEVERITY_ERROR));
 
+    if (!judge_scales(&s))
+        return false;
     bool binds = list_binds(t->limits) || list_binds(t->reading);
     if (!judge_limits(&s, t->limits, false, t->op, NULL, SEVERITY_ERROR) ||
         !judge_limits(&s, t->reading, false, t->op, NULL, SEVERITY_ERROR) ||
@@ -314,20 +324,22 @@ static bool add_notes(struct checker *c)
     for (int i = 0; i < c->g->value_count; i++)
         unsigned_maps |= c->g->values[i]->dtype == DT_QUINT8 && !c->g->values[i]->constant;
     if (c->r->assumed_dtypes &&
-        !add_note(c, arena_printf(c->a, c->err,
-                                  "Tensors that the file leaves in float are judged as if quantized to "
-                                  "%s, the default of %s; override with dtype.NODE=qint16.",
-                                  dtype_name(c->m->feature_dtype), c->m->title)))
+        !add_note(
+            c, arena_printf(c->a, c->err,
+                            "Tensors that the file leaves in float are judged as if quantized to "
+                            "%s, the default of %s; override with dtype.NODE=qint16.",
+                            dtype_name(c->m->feature_dtype), c->m->title)))
         return false;
     if (unsigned_maps &&
         !add_note(c, "Unsigned 8-bit tensors are judged as qint8: the march has no unsigned dtype, "
                      "and a conversion moves their zero point."))
         return false;
     if (c->g->opset && c->g->opset != 10 && c->g->opset != 11)
-        return add_note(c, arena_printf(c->a, c->err,
-                                        "The ONNX operator table is written for opset 10 and 11; this "
-                                        "file has opset %lld.",
-                                        (long long)c->g->opset));
+        return add_note(c,
+                        arena_printf(c->a, c->err,
+                                     "The ONNX operator table is written for opset 10 and 11; this "
+                                     "file has opset %lld.",
+                                     (long long)c->g->opset));
     return true;
 }
 
@@ -373,7 +385,8 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
     c.ctx = ARENA_ARRAY(g->arena, struct node_context, g->node_count, err);
     c.uses = ARENA_ARRAY(g->arena, enum use, g->value_count, err);
     c.users = graph_users_new(g, g->arena, err);
-    if (!r->verdicts || !r->induced || !r->values || !c.ctx || !c.uses || !c.users || !sort_rows(&c))
+    if (!r->verdicts || !r->induced || !r->values || !c.ctx || !c.uses || !c.users ||
+        !sort_rows(&c))
         return NULL;
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = g->nodes[i];

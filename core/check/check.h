@@ -70,6 +70,12 @@ struct report_head {
 /* bpuhub.check/1 of the contract. */
 bool report_check_json(const struct check_result *r, const struct report_head *h, struct buf *out,
                        struct bpu_error *err) BPU_CHECKED;
+/* SARIF 2.1.0, for code scanners. */
+bool report_check_sarif(const struct check_result *r, const struct report_head *h, struct buf *out,
+                        struct bpu_error *err) BPU_CHECKED;
+/* JUnit XML, for CI: a case per node. */
+bool report_check_junit(const struct check_result *r, const struct report_head *h, struct buf *out,
+                        struct bpu_error *err) BPU_CHECKED;
 /* For people at a terminal. */
 bool report_check_text(const struct check_result *r, const struct report_head *h, struct buf *out,
                        struct bpu_error *err) BPU_CHECKED;

@@ -123,7 +123,8 @@ static bool condition_opset_11(const struct subject *s)
 
 static bool condition_tf_crop(const struct subject *s)
 {
-    return strcmp(node_string(s->n, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0;
+    return strcmp(node_string(s->n, "coordinate_transformation_mode", ""), "tf_crop_and_resize") ==
+           0;
 }
 
 static bool condition_nearest(const struct subject *s)

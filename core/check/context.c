@@ -57,7 +57,8 @@ static struct node *only_reader(const struct checker *c, const struct value *v,
         if (v->is_output || v->quant.count > 0 || c->users->count[v->index] != 1)
             return NULL;
         struct node *n = c->users->users[v->index][0];
-        bool through = (n->fold == FOLD_IDENTITY || n->fold == FOLD_BATCH_NORM) && n->output_count > 0;
+        bool through =
+            (n->fold == FOLD_IDENTITY || n->fold == FOLD_BATCH_NORM) && n->output_count > 0;
         if (!through) {
             *seen = v;
             return n->fold == FOLD_NONE ? n : NULL;
@@ -70,7 +71,8 @@ static struct node *only_reader(const struct checker *c, const struct value *v,
 static bool add_can_fuse(const struct node *n)
 {
     const struct value *a = node_input(n, 0), *b = node_input(n, 1);
-    return value_is_feature(a) && value_is_feature(b) && a != b && shape_equal(&a->shape, &b->shape);
+    return value_is_feature(a) && value_is_feature(b) && a != b &&
+           shape_equal(&a->shape, &b->shape);
 }
 
 /* Follows the chain behind convolution n. */
@@ -128,8 +130,8 @@ static void fuse(struct checker *c)
 /* True if n leaves no trace between its input and what reads its output. */
 static bool passes_through(const struct checker *c, const struct node *n)
 {
-    return n->output_count == 1 && (n->fold != FOLD_NONE || c->ctx[n->index].host ||
-                                    c->ctx[n->index].role == ROLE_DEQUANT);
+    return n->output_count == 1 &&
+           (n->fold != FOLD_NONE || c->ctx[n->index].host || c->ctx[n->index].role == ROLE_DEQUANT);
 }
 
 static void mark_use(struct checker *c, const struct value *v, enum use use)
@@ -168,28 +170,21 @@ bool context_build(struct checker *c)
 static enum dtype stated_dtype(const struct value *v)
 {
     switch (v->dtype) {
-    case DT_QUINT8:
-        return DT_QINT8;
+    case DT_QUINT8: return DT_QINT8;
     case DT_QINT8:
     case DT_QINT16:
     case DT_QINT32:
-    case DT_QBOOL:
-        return v->dtype;
+    case DT_QBOOL: return v->dtype;
     case DT_INT8:
-    case DT_UINT8:
-        return v->quant.count > 0 ? DT_QINT8 : v->dtype;
-    case DT_INT16:
-        return v->quant.count > 0 ? DT_QINT16 : v->dtype;
-    case DT_INT32:
-        return v->quant.count > 0 ? DT_QINT32 : v->dtype;
+    case DT_UINT8: return v->quant.count > 0 ? DT_QINT8 : v->dtype;
+    case DT_INT16: return v->quant.count > 0 ? DT_QINT16 : v->dtype;
+    case DT_INT32: return v->quant.count > 0 ? DT_QINT32 : v->dtype;
     case DT_BOOL:
     case DT_UINT16:
     case DT_UINT32:
     case DT_INT64:
-    case DT_UINT64:
-        return v->dtype;
-    default:
-        return v->quant.count > 0 ? DT_QINT8 : DT_UNKNOWN;
+    case DT_UINT64: return v->dtype;
+    default: return v->quant.count > 0 ? DT_QINT8 : DT_UNKNOWN;
     }
 }
 
@@ -217,8 +212,8 @@ static bool check_overrides(struct checker *c)
             return error_hint(c->err, "Names stand in the report under nodes.");
         }
         if (!dtype_find(c->opt->overrides[i].dtype, &t) || !dtype_is_quantized(t)) {
-            error_set(c->err, BPU_BAD_OPTION, NULL, "dtype.%.200s: %.60s is no quantized dtype", name,
-                      c->opt->overrides[i].dtype);
+            error_set(c->err, BPU_BAD_OPTION, NULL, "dtype.%.200s: %.60s is no quantized dtype",
+                      name, c->opt->overrides[i].dtype);
             return error_hint(c->err, "Use qint8, qint16, qint32 or qbool.");
         }
     }
@@ -294,6 +289,11 @@ static void judge_output(struct checker *c, const struct node *n, const struct v
     }
     if (v->constant || (stated != DT_UNKNOWN && !dtype_is_quantized(stated))) {
         set_dtype(c, v, v->constant ? v->dtype : stated, false);
+        return;
+    }
+    if (v->dtype == DT_UNKNOWN && (!n->op || in == DT_UNKNOWN)) {
+        set_dtype(c, v, DT_UNKNOWN,
+                  false); /* of an operator that is not known, and what follows it */
         return;
     }
     enum dtype behind = quantized_behind(c, v);

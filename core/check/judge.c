@@ -108,8 +108,8 @@ static const char *sentence(struct checker *c, const struct limit *l, const stru
     switch (q->kind) {
     case K_BOOL:
         if (strcmp(m->text, "true") == 0)
-            return arena_printf(c->a, c->err, "%s is not supported by %s for %s%s%s", q->what, march,
-                                row, space, when);
+            return arena_printf(c->a, c->err, "%s is not supported by %s for %s%s%s", q->what,
+                                march, row, space, when);
         return arena_printf(c->a, c->err, "%s supports %s only with %s%s%s", march, row, q->what,
                             space, when);
     case K_AXES:
@@ -131,18 +131,12 @@ static const char *rule_suffix(struct checker *c, const struct limit *l)
     const char *name = quantity_rows[l->quantity].name;
     if (l->operand == OPERAND_WEIGHT) {
         switch (l->quantity) {
-        case Q_D:
-            return "kernel_d";
-        case Q_H:
-            return "kernel_h";
-        case Q_W:
-            return "kernel_w";
-        case Q_N:
-            return "out_channels";
-        case Q_C:
-            return "in_channels_per_group";
-        default:
-            return "weight_dtype";
+        case Q_D: return "kernel_d";
+        case Q_H: return "kernel_h";
+        case Q_W: return "kernel_w";
+        case Q_N: return "out_channels";
+        case Q_C: return "in_channels_per_group";
+        default: return "weight_dtype";
         }
     }
     switch (l->operand) {
@@ -151,8 +145,7 @@ static const char *rule_suffix(struct checker *c, const struct limit *l)
     case OPERAND_GRID:
     case OPERAND_INDICES:
         return arena_printf(c->a, c->err, "%s_%s", operand_names[l->operand], name);
-    default:
-        break;
+    default: break;
     }
     if (l->quantity == Q_GEMM_BLOCKS)
         return "blocks";
@@ -166,8 +159,35 @@ static const char *todo(const struct subject *s, const struct limit *l)
 {
     bool pool = s->n->op->class == OPC_POOL;
     if (pool && (l->quantity == Q_KERNEL_H || l->quantity == Q_KERNEL_W))
-        return "Pool in several steps, one behind the other: an 8x8 pool is a 4x4 one and a 2x2 one.";
+        return "Pool in several steps, one behind the other: an 8x8 pool is a 4x4 one and a 2x2 "
+               "one.";
     return quantity_rows[l->quantity].todo[0] ? quantity_rows[l->quantity].todo : NULL;
+}
+
+/* The tables count channels under several names; one finding says it once. */
+static bool said_already(const struct subject *s, const char *suffix, const char *actual)
+{
+    static const char *const groups[][5] = {
+        {"in_channels", "in_channels_per_group", "in_features", "C", NULL},
+        {"out_channels", "out_channels_per_group", "out_features", NULL, NULL},
+    };
+    const struct checker *c = s->c;
+    if (finding_exists(c, s->n, suffix))
+        return true;
+    for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {
+        bool member = false;
+        for (int i = 0; groups[g][i]; i++)
+            member |= strcmp(groups[g][i], suffix) == 0;
+        for (int k = c->first_finding; member && k < c->r->finding_count; k++) {
+            const struct finding *f = &c->r->findings[k];
+            const char *dot = strrchr(f->rule, '.');
+            for (int i = 0; dot && groups[g][i]; i++) {
+                if (strcmp(dot + 1, groups[g][i]) == 0 && strcmp(f->actual, actual) == 0)
+                    return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* v: the operand at fault, or NULL. */
@@ -177,24 +197,25 @@ static bool report(const struct subject *s, const struct limit *l, const struct 
     struct checker *c = s->c;
     const struct quantity_row *q = &quantity_rows[l->quantity];
     const char *suffix = rule_suffix(c, l), *limit = limit_text(c, l, relation);
-    if (!suffix || !limit)
+    const char *actual = actual_json(c, q->kind, m);
+    if (!suffix || !limit || !actual)
         return false;
-    if (finding_exists(c, s->n, suffix))
+    if (said_already(s, suffix, actual))
         return true;
     enum severity severity = l->value || l->advisory ? SEVERITY_WARNING : src->severity;
     const char *text = sentence(c, l, src, m, limit, relation);
-    const char *actual = actual_json(c, q->kind, m);
-    if (!text || !actual)
+    if (!text)
         return false;
     struct finding *f = finding_add(c, s->n, severity, suffix);
     if (!f)
         return false;
     const char *reading = l->reading ? l->reading : src->reading;
     const char *operand = v ? operand_words[l->operand] : "";
-    f->message = arena_printf(
-        c->a, c->err, "%s%s%.200s%s%s%s%s%s%s", operand, v ? " " : "", v ? v->name : "", v ? ": " : "",
-        text, more ? " (other operands too)" : "", reading ? " (the public table is ambiguous here: " : "",
-        reading ? reading : "", reading ? ")" : "");
+    f->message =
+        arena_printf(c->a, c->err, "%s%s%.200s%s%s%s%s%s%s", operand, v ? " " : "",
+                     v ? v->name : "", v ? ": " : "", text, more ? " (other operands too)" : "",
+                     reading ? " (the public table is ambiguous here: " : "",
+                     reading ? reading : "", reading ? ")" : "");
     f->actual = actual;
     f->limit = limit;
     f->hint = todo(s, l);
@@ -272,22 +293,16 @@ static const struct value *operand_at(const struct subject *s, enum operand o, i
     int inputs = n->input_count, outputs = o == OPERAND_BOTH_WAYS ? n->output_count : 0;
     *skip = false;
     switch (o) {
-    case OPERAND_FIRST:
-        return i == 0 ? node_input(n, 0) : NULL;
+    case OPERAND_FIRST: return i == 0 ? node_input(n, 0) : NULL;
     case OPERAND_GRID:
     case OPERAND_INDICES:
-    case OPERAND_OTHER:
-        return i == 0 ? node_input(n, 1) : NULL;
-    case OPERAND_BIAS:
-        return i == 0 ? node_param(n, "bias") : NULL;
-    case OPERAND_OUTPUT:
-        return i < n->output_count ? n->outputs[i] : NULL;
+    case OPERAND_OTHER: return i == 0 ? node_input(n, 1) : NULL;
+    case OPERAND_BIAS: return i == 0 ? node_param(n, "bias") : NULL;
+    case OPERAND_OUTPUT: return i < n->output_count ? n->outputs[i] : NULL;
     case OPERAND_INDEX_OUT: /* of a pair of values and indices the second, else the only one */
         return i == 0 && n->output_count > 0 ? n->outputs[n->output_count - 1] : NULL;
-    case OPERAND_SUMIN:
-        return NULL; /* the fused add judges its own inputs */
-    default:
-        break;
+    case OPERAND_SUMIN: return NULL; /* the fused add judges its own inputs */
+    default: break;
     }
     if (i >= inputs + outputs)
         return NULL;
@@ -377,7 +392,8 @@ static bool judge_referred(const struct subject *s, const struct limit *l, const
 }
 
 /* Statements that mean something for this node; the others are data only. */
-static bool judge_statement(const struct subject *s, const struct limit *l, const struct source *src)
+static bool judge_statement(const struct subject *s, const struct limit *l,
+                            const struct source *src)
 {
     switch (l->quantity) {
     case Q_ACCURACY_RISK:
@@ -389,7 +405,8 @@ static bool judge_statement(const struct subject *s, const struct limit *l, cons
                          quantity_rows[Q_OUTPUT_FORMAT].what);
     case Q_CONSTANT_FOLDING:
         return statement(s, l, src, src->severity, "",
-                         " exists only where it can be computed before inference; here it cannot", "");
+                         " exists only where it can be computed before inference; here it cannot",
+                         "");
     case Q_RUN_ON_BPU:
         return statement(s, l, src, SEVERITY_WARNING, "by the ONNX table ",
                          " runs on the CPU unless the node is named in run_on_bpu", "");
@@ -399,10 +416,8 @@ static bool judge_statement(const struct subject *s, const struct limit *l, cons
         return statement(s, l, src, SEVERITY_WARNING, "the ONNX table knows ",
                          " only fused into the layer before it: ", l->in ? l->in[0] : NULL);
     case Q_LIMITS_OF:
-    case Q_COMPOSED_OF:
-        return judge_referred(s, l, src);
-    default:
-        return true;
+    case Q_COMPOSED_OF: return judge_referred(s, l, src);
+    default: return true;
     }
 }
 
@@ -433,162 +448,4 @@ bool judge_limits(const struct subject *s, const struct limit *list, bool onnx, 
             return false;
     }
     return true;
-}
-
-/* ── dtypes ────────────────────────────────────────────────────────────────────────────────── */
-
-static const char *dtype_list(struct checker *c, unsigned bits)
-{
-    char text[128] = "";
-    size_t used = 0;
-    for (int t = 0; t < DT_COUNT; t++) {
-        if ((bits & (1u << t)) && used < sizeof(text) - 24)
-            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used ? ", " : "",
-                                     dtype_name((enum dtype)t));
-    }
-    return arena_strdup(c->a, text, c->err);
-}
-
-static unsigned operand_bits(const struct cell *cell, const char *name, unsigned otherwise)
-{
-    for (const struct operand_dtypes *d = cell->operands; d && d->operand; d++) {
-        if (strcmp(d->operand, name) == 0)
-            return d->dtypes;
-    }
-    return otherwise;
-}
-
-static bool bad_dtype(const struct subject *s, const char *suffix, const char *what,
-                      const struct value *v, enum dtype actual, unsigned allowed, const char *hint,
-                      bool onnx)
-{
-    struct checker *c = s->c;
-    if (finding_exists(c, s->n, suffix))
-        return true;
-    const char *limit = dtype_list(c, allowed), *row = onnx ? s->ctx->onnx->op : s->ctx->torch->op;
-    const char *note = onnx ? s->ctx->onnx->note : s->ctx->torch->note;
-    struct finding *f = limit ? finding_add(c, s->n, SEVERITY_ERROR, suffix) : NULL;
-    if (!f)
-        return false;
-    bool assumed = !v->constant && c->r->values[v->index].assumed;
-    bool blank = !onnx && s->ctx->torch->support == SUPPORT_BLANK && note;
-    f->message = arena_printf(c->a, c->err, "%s %.200s is %s%s; %s allows %s for %s%s%s%s", what,
-                              v->name, dtype_name(actual), assumed ? " (assumed)" : "", c->m->title,
-                              limit, row, blank ? " (the public table is ambiguous here: " : "",
-                              blank ? note : "", blank ? ")" : "");
-    f->actual = json_quote(c, dtype_name(actual));
-    f->limit = limit;
-    f->hint = hint;
-    f->table = onnx ? "onnx" : "torch";
-    f->row = row;
-    return f->message && f->actual;
-}
-
-static const char *input_hint(const struct subject *s, const struct value *v, enum dtype t,
-                              unsigned allowed)
-{
-    struct checker *c = s->c;
-    enum dtype want = DT_UNKNOWN;
-    for (int i = 0; i < DT_COUNT && want == DT_UNKNOWN; i++) {
-        if (allowed & (1u << i))
-            want = (enum dtype)i;
-    }
-    if (t == DT_FLOAT32)
-        return "Put a torch.quantization.QuantStub before it, or move it behind the DeQuantStub to the "
-               "host.";
-    if (dtype_is_float(want))
-        return "Take the tensor before it is quantized.";
-    return arena_printf(c->a, c->err,
-                        "Give the layer that makes it %s output in its qconfig; try it here with "
-                        "--option dtype.%.150s=%s.",
-                        dtype_name(want), v->producer ? v->producer->name : v->name,
-                        dtype_name(want));
-}
-
-/* Index operands and conditions are no feature maps; integers there are judged by limits. */
-static bool judge_inputs(const struct subject *s, unsigned all, bool onnx)
-{
-    for (int i = 0; i < s->n->input_count; i++) {
-        const struct value *v = s->n->inputs[i];
-        if (!value_is_feature(v))
-            continue;
-        enum dtype t = judged_dtype(s, v);
-        unsigned allowed = all;
-        const char *suffix = "input_dtype", *what = "input";
-        if (!onnx && s->ctx->torch->operands) {
-            bool grid = operand_bits(s->ctx->torch, "grid", 0) != 0;
-            const char *name = i == 0 ? "input" : grid ? "grid" : "other";
-            allowed = operand_bits(s->ctx->torch, name, all);
-            if (i > 0 && grid) {
-                suffix = "grid_dtype";
-                what = "grid";
-            }
-        }
-        if (t == DT_UNKNOWN || (allowed & (1u << t)))
-            continue;
-        const char *hint = input_hint(s, v, t, allowed);
-        if (!hint || !bad_dtype(s, suffix, what, v, t, allowed, hint, onnx))
-            return false;
-    }
-    return true;
-}
-
-/* Only what the file or an override fixes can be wrong: assumed outputs follow the table. */
-static bool judge_outputs(const struct subject *s)
-{
-    const struct cell *cell = s->ctx->torch;
-    enum dtype in = judged_dtype(s, subject_input(s, 0));
-    for (int i = 0; i < s->n->output_count; i++) {
-        const struct value *v = s->n->outputs[i];
-        enum dtype t = judged_dtype(s, v);
-        unsigned allowed = cell->outputs & SAME ? 1u << in : cell->outputs;
-        bool last = s->c->uses[v->index] == USE_OUTPUT;
-        if (s->c->r->values[v->index].assumed || v->constant || !dtype_is_quantized(t) ||
-            ((cell->outputs & SAME) && !dtype_is_quantized(in)))
-            continue;
-        if ((s->ctx->role == ROLE_CONV || s->ctx->role == ROLE_LINEAR) && last)
-            allowed |= Q32;
-        if (allowed & (1u << t))
-            continue;
-        if (!bad_dtype(s, "output_dtype", "output", v, t, allowed,
-                       "Choose an allowed output dtype in the qconfig of this layer.", false))
-            return false;
-    }
-    return true;
-}
-
-static bool judge_params(const struct subject *s)
-{
-    for (const struct operand_dtypes *d = s->ctx->torch->operands; d && d->operand; d++) {
-        const struct value *p = node_param(s->n, d->operand);
-        struct measure m;
-        enum dtype t;
-        char suffix[40];
-        if (!p || !quantity_measure(s, Q_DTYPE, p, &m) || !dtype_find(m.text, &t) ||
-            (d->dtypes & (1u << t)))
-            continue;
-        snprintf(suffix, sizeof(suffix), "%s_dtype", d->operand);
-        if (!bad_dtype(s, suffix, d->operand, p, t, d->dtypes,
-                       "Weights are qint8 per output channel, biases qint32.", false))
-            return false;
-    }
-    return true;
-}
-
-bool judge_dtypes(const struct subject *s)
-{
-    if (s->ctx->torch)
-        return judge_inputs(s, s->ctx->torch->inputs, false) && judge_params(s) && judge_outputs(s);
-    if (!s->ctx->onnx)
-        return true;
-    /* The ONNX table speaks of 8 bits, and of 16 where it says so. */
-    unsigned allowed = Q8 | QB;
-    const struct limit *l = s->ctx->onnx->limits;
-    if (l && l->quantity == Q_LIMITS_OF && l->in) {
-        const struct onnx_cell *o = checker_onnx_row(s->c, l->in[0]);
-        l = o ? o->limits : NULL;
-    }
-    for (; l && l->quantity != Q_NONE; l++)
-        allowed |= l->quantity == Q_INT16 ? Q16 : 0;
-    return judge_inputs(s, allowed, true);
 }

@@ -125,7 +125,8 @@ bool quantity_rank5_mergeable(const struct subject *s, const struct value *v, st
         return false;
     for (int i = 0; i + 1 < 5; i++) {
         bool free_axis = full.dim[i] == 1 || full.dim[i + 1] == 1;
-        bool alike = ((a >> i) & 1) == ((a >> (i + 1)) & 1) && ((b >> i) & 1) == ((b >> (i + 1)) & 1);
+        bool alike =
+            ((a >> i) & 1) == ((a >> (i + 1)) & 1) && ((b >> i) & 1) == ((b >> (i + 1)) & 1);
         bool repeated = ((a | b) >> i) & 1;
         if (free_axis || (alike && !repeated))
             return measure_bool(out, true);
@@ -193,15 +194,26 @@ static bool pair_fits(const struct shape *a, const struct shape *b, const char *
 bool quantity_shape_pair(const struct subject *s, const struct value *v, struct measure *out)
 {
     static const char *const elementwise[] = {
-        "NCHW vs NCHW", "NCHW vs NC11", "1xCxHxW vs 1xCxHxW", "1xCxHxW vs 1xCx1x1", "1xCxHxW vs 1x1x1x1",
+        "NCHW vs NCHW",       "NCHW vs NC11",       "1xCxHxW vs 1xCxHxW",
+        "1xCxHxW vs 1xCx1x1", "1xCxHxW vs 1x1x1x1",
     };
     static const char *const products[] = {
-        "K vs KxN",           "K vs 1xKxN",         "K vs 1x1xKxN",
-        "MxK vs K",           "MxK vs KxN",         "MxK vs 1x1xKxN",
-        "1xMxK vs K",         "1xMxK vs 1xKxN",     "1x1xMxK vs K",
-        "1x1xMxK vs 1xKxN",   "1x1xMxK vs 1x1xKxN", "BxMxK vs KxN (B>=1)",
-        "1xBxMxK vs KxN (B>=1)", "AxBxMxK vs KxN (A>1, B>1)",
-        "1xBxMxK vs 1x1xKxN (B>1)", "1xBxMxK vs 1x1xKxN (B>=1)",
+        "K vs KxN",
+        "K vs 1xKxN",
+        "K vs 1x1xKxN",
+        "MxK vs K",
+        "MxK vs KxN",
+        "MxK vs 1x1xKxN",
+        "1xMxK vs K",
+        "1xMxK vs 1xKxN",
+        "1x1xMxK vs K",
+        "1x1xMxK vs 1xKxN",
+        "1x1xMxK vs 1x1xKxN",
+        "BxMxK vs KxN (B>=1)",
+        "1xBxMxK vs KxN (B>=1)",
+        "AxBxMxK vs KxN (A>1, B>1)",
+        "1xBxMxK vs 1x1xKxN (B>1)",
+        "1xBxMxK vs 1x1xKxN (B>=1)",
     };
     const struct value *a = node_input(s->n, 0), *b = node_input(s->n, 1);
     (void)v;
@@ -209,8 +221,8 @@ bool quantity_shape_pair(const struct subject *s, const struct value *v, struct 
         return false;
     bool matmul = s->n->op->class == OPC_MATMUL;
     const char *const *list = matmul ? products : elementwise;
-    size_t count = matmul ? sizeof(products) / sizeof(*products)
-                          : sizeof(elementwise) / sizeof(*elementwise);
+    size_t count =
+        matmul ? sizeof(products) / sizeof(*products) : sizeof(elementwise) / sizeof(*elementwise);
     for (size_t i = 0; i < count && out->word_count < MEASURE_MAX_WORDS; i++) {
         if (pair_fits(&a->shape, &b->shape, list[i]) ||
             (!matmul && pair_fits(&b->shape, &a->shape, list[i])))
@@ -293,14 +305,10 @@ bool quantity_output_dtype(const struct subject *s, const struct value *v, struc
     if (s->n->output_count == 0)
         return false;
     switch (judged_dtype(s, s->n->outputs[0])) {
-    case DT_QINT8:
-        return measure_word(out, "int8");
-    case DT_QINT16:
-        return measure_word(out, "int16");
-    case DT_QINT32:
-        return measure_word(out, "int32");
-    default:
-        return false;
+    case DT_QINT8: return measure_word(out, "int8");
+    case DT_QINT16: return measure_word(out, "int16");
+    case DT_QINT32: return measure_word(out, "int32");
+    default: return false;
     }
 }
 

@@ -17,6 +17,8 @@ static bool adaptive_window(const struct subject *s, char axis, int64_t *kernel,
         return false;
     *stride = in / outputs > 0 ? in / outputs : 1;
     *kernel = in - (outputs - 1) * *stride;
+    if (outputs == 1)
+        *stride = 1; /* one window: it never moves */
     return true;
 }
 
@@ -88,8 +90,8 @@ WINDOW(output_padding, w, window(s, "output_padding", 'w', 0, out))
 #undef WINDOW
 
 /* The entries of all axes as a list: "[2,1]". */
-static bool list(const struct subject *s, bool (*one)(const struct subject *, char, struct measure *),
-                 struct measure *out)
+static bool list(const struct subject *s,
+                 bool (*one)(const struct subject *, char, struct measure *), struct measure *out)
 {
     static const char axes[] = "dhw";
     int spatial = subject_spatial(s), count = 0;
@@ -192,8 +194,7 @@ bool quantity_in_channels_per_group(const struct subject *s, const struct value 
 {
     int64_t in, outputs, groups = group_count(s);
     (void)v;
-    return groups > 0 && channels(s, &in, &outputs) &&
-           measure_number(out, (double)(in / groups));
+    return groups > 0 && channels(s, &in, &outputs) && measure_number(out, (double)(in / groups));
 }
 
 bool quantity_out_channels_per_group(const struct subject *s, const struct value *v,

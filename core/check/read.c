@@ -19,17 +19,14 @@ bool value_is_feature(const struct value *v)
     switch (v->dtype) {
     case DT_INT8:
     case DT_UINT8:
-    case DT_INT16:
-        return v->quant.count > 0;
+    case DT_INT16: return v->quant.count > 0;
     case DT_UINT16:
     case DT_INT32:
     case DT_UINT32:
     case DT_INT64:
     case DT_UINT64:
-    case DT_BOOL:
-        return false;
-    default:
-        return true;
+    case DT_BOOL: return false;
+    default: return true;
     }
 }
 
@@ -68,12 +65,9 @@ int subject_spatial(const struct subject *s)
 static int axis_index(int spatial, char axis)
 {
     switch (axis) {
-    case 'w':
-        return spatial - 1;
-    case 'h':
-        return spatial - 2;
-    default:
-        return spatial - 3;
+    case 'w': return spatial - 1;
+    case 'h': return spatial - 2;
+    default: return spatial - 3;
     }
 }
 

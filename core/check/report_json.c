@@ -160,8 +160,8 @@ bool report_check_json(const struct check_result *r, const struct report_head *h
     writer_open(&w, "dtypes", '{');
     writer_flag(&w, "assumed", r->assumed_dtypes);
     writer_text(&w, "judged_as",
-              r->assumed_dtypes ? "as if quantized with the default of the march"
-                                : "as the file states them");
+                r->assumed_dtypes ? "as if quantized with the default of the march"
+                                  : "as the file states them");
     writer_close(&w, '}');
     writer_open(&w, "notes", '[');
     for (int i = 0; i < r->note_count; i++)

@@ -57,7 +57,8 @@ static bool put_rules(const struct check_result *r, struct buf *out, struct bpu_
     for (int i = 0; i < r->finding_count; i++) {
         const struct finding *f = &r->findings[i];
         int k = 0;
-        while (k < count && (strcmp(rules[k].rule, f->rule) != 0 || rules[k].severity != f->severity))
+        while (k < count &&
+               (strcmp(rules[k].rule, f->rule) != 0 || rules[k].severity != f->severity))
             k++;
         if (k == count)
             rules[count++] = (struct rule_count){.rule = f->rule, .severity = f->severity};
@@ -146,7 +147,8 @@ bool report_check_text(const struct check_result *r, const struct report_head *h
                        struct bpu_error *err)
 {
     put_clean(out, h->model_name ? h->model_name : "model");
-    buf_printf(out, " is %s on %s: %d node%s, %d legal, %d illegal, %d folded; %d error%s, %d warning%s",
+    buf_printf(out,
+               " is %s on %s: %d node%s, %d legal, %d illegal, %d folded; %d error%s, %d warning%s",
                r->legal ? "legal" : "ILLEGAL", march_name(r->march), r->graph->node_count,
                plural(r->graph->node_count), r->legal_count, r->illegal_count, r->folded_count,
                r->error_count, plural(r->error_count), r->warning_count, plural(r->warning_count));

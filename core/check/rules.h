@@ -2,7 +2,8 @@
  *
  *   check.c      the way of a graph through the engine, and which table decides
  *   context.c    what limits depend on: fusion, model outputs, dtypes as judged
- *   judge.c      one list of limits against one node
+ *   judge.c      one list of limits against one node; dtypes.c its cell's dtypes
+ *   scales.c     what the scales of the file mean for accuracy
  *   quantity_*.c one small function per quantity, condition.c, relation.c
  *   finding.c    messages made from limits, hints
  *   report_*.c   reports */
@@ -14,7 +15,16 @@
 #include "core/ops/op.h"
 
 /* What an operator is to the fusion of convolutions. */
-enum role { ROLE_OTHER, ROLE_CONV, ROLE_LINEAR, ROLE_BATCH_NORM, ROLE_ADD, ROLE_RELU, ROLE_QUANT, ROLE_DEQUANT };
+enum role {
+    ROLE_OTHER,
+    ROLE_CONV,
+    ROLE_LINEAR,
+    ROLE_BATCH_NORM,
+    ROLE_ADD,
+    ROLE_RELU,
+    ROLE_QUANT,
+    ROLE_DEQUANT
+};
 
 /* Where a value goes: nowhere, out of the model only, or into another node as well. */
 enum use { USE_NONE, USE_OUTPUT, USE_INTERNAL };
@@ -34,8 +44,8 @@ struct checker {
     struct check_result *r;
     struct arena *a;
     struct graph_users *users;
-    struct node_context *ctx; /* [graph.node_count] */
-    enum use *uses;           /* [graph.value_count] */
+    struct node_context *ctx;  /* [graph.node_count] */
+    enum use *uses;            /* [graph.value_count] */
     const struct cell **torch; /* rows sorted by name */
     const struct onnx_cell **onnx;
     size_t finding_capacity;
@@ -118,6 +128,9 @@ bool judge_limits(const struct subject *s, const struct limit *list, bool onnx, 
 bool judge_dtypes(const struct subject *s) BPU_CHECKED;
 const struct cell *checker_torch_row(const struct checker *c, const char *op);
 const struct onnx_cell *checker_onnx_row(const struct checker *c, const char *op);
+
+/* Warnings about scales that the file fixes (scales.c). */
+bool judge_scales(const struct subject *s) BPU_CHECKED;
 
 /* ── findings ── */
 struct finding *finding_add(struct checker *c, const struct node *n, enum severity severity,

@@ -218,12 +218,12 @@ static void write_box(const struct scene *s, int i, struct buf *out)
     if (x->kind == BOX_FAR) {
         line_of_text(out, "t", l->x, y + 12.5, x->title);
     } else {
-        y += 5;
-        line_of_text(out, "t", l->x, (y += 14) - 1, x->title);
-        if (*x->detail)
-            line_of_text(out, "d", l->x, y += 14, x->detail);
-        if (*x->name)
-            line_of_text(out, "m", l->x, y += 13, x->name);
+        /* baselines; lines that are empty take no room */
+        y += 18;
+        line_of_text(out, "t", l->x, y, x->title);
+        y += *x->detail ? 15 : 1;
+        line_of_text(out, "d", l->x, y, x->detail);
+        line_of_text(out, "m", l->x, y + 13, x->name);
     }
     if (x->tag) {
         double w = ceil(text_width(x->tag, FONT_TAG, false)) + 10, right = l->x - 6;
@@ -244,8 +244,8 @@ static void write_box(const struct scene *s, int i, struct buf *out)
     buf_puts(out, "</g>\n");
 }
 
-/* A faint band over the whole width at each rank with a fault: it is seen at any zoom.  Where faults
- * are everywhere, bands say nothing. */
+/* A faint band over the whole width at each rank with a fault: it is seen at any zoom.  Where
+ * faults are everywhere, bands say nothing. */
 static void write_bands(const struct scene *s, double width, struct buf *out)
 {
     const struct layout *l = &s->layout;

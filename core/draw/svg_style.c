@@ -75,7 +75,8 @@ static void rules(struct buf *out, bool dark)
         ".warn text{fill:#3a2e00}",
     };
     static const char *const night[] = {
-        ".bg{fill:#0f141a}", ".s.no{fill:#ff9a96}",
+        ".bg{fill:#0f141a}",
+        ".s.no{fill:#ff9a96}",
         ".t{fill:#eef3f8}",
         ".d{fill:#c3ced9}",
         ".m{fill:#93a0ad}",

@@ -387,7 +387,7 @@ static void put_tensor(struct buf *out, const struct value *v, bool with_data)
     if ((v->constant->data || elements == 0) && v->dtype != DT_UNKNOWN &&
         (with_data || (elements >= 0 && elements <= SMALL_TENSOR))) {
         buf_puts(out, ", \"data\": \"");
-        if (v->constant->bytes)
+        if (v->constant->data)
             put_base64(out, v->constant->data, v->constant->bytes);
         buf_putc(out, '"');
     }

@@ -22,8 +22,8 @@ static const char *const input_keys[] = {"name",       "shape", "dtype", "scale"
 
 static bool read_head(struct json_reader *r, struct arena *a, struct bpu_error *err)
 {
-    const char *format, *name, *producer;
-    json_t *opset, *notes;
+    const char *format;
+    json_t *name, *producer, *opset, *notes;
     if (!json_is_object(r->root))
         return json_fail(err, BPU_BAD_MODEL, NULL, "the text is %s; a graph JSON is an object",
                          json_kind(r->root));
@@ -34,15 +34,15 @@ static bool read_head(struct json_reader *r, struct arena *a, struct bpu_error *
         return error_hint(err, "This version reads \"" FORMAT "\".");
     }
     if (!json_keys(r->root, NULL, root_keys, err) ||
-        !json_text(r->root, NULL, "name", false, &name, err) ||
-        !json_text(r->root, NULL, "producer", false, &producer, err) ||
+        !json_member(r->root, NULL, "name", JSON_STRING, false, &name, err) ||
+        !json_member(r->root, NULL, "producer", JSON_STRING, false, &producer, err) ||
         !json_member(r->root, NULL, "opset", JSON_INTEGER, false, &opset, err) ||
         !json_member(r->root, NULL, "notes", JSON_ARRAY, false, &notes, err))
         return false;
-    r->g = graph_new(a, name, "graph-json", err);
+    r->g = graph_new(a, json_string_value(name), "graph-json", err);
     if (!r->g)
         return false;
-    if (producer && !(r->g->producer = arena_strdup(a, producer, err)))
+    if (producer && !(r->g->producer = arena_strdup(a, json_string_value(producer), err)))
         return false;
     r->g->opset = opset ? json_integer_value(opset) : 0;
     for (size_t i = 0; i < json_array_size(notes); i++) {

@@ -1,4 +1,22 @@
-/* graph_json: the parts of the graph JSON reader; core/import/graph_json.c has the pipeline. */
+/* graph_json: the parts of the graph JSON reader; core/import/graph_json.c has the pipeline.
+ *
+ * Every key that is read ("?": may be left out, and null is the same as left out):
+ *
+ *   root     format, name?, inputs, nodes, outputs, tensors?,
+ *            producer?, opset? (of the file that the graph was converted from), notes? (texts)
+ *   input    name, shape?, dtype? ("float32"), scale?, zero_point?, axis? (1)
+ *            an extent may be null, -1 or "?": an option then gives the shape
+ *   node     name?, op, inputs (names; null: operand left out), outputs (names),
+ *            attrs?, params? ({"weight": name of a value}),
+ *            output_shapes?, output_dtypes?, output_scales?, output_zero_points?, output_axes?:
+ *            one entry per output each, null where nothing is to be said
+ *            folded? ({"why", "into"?}): graph_json_fold.c
+ *            origin? ({"source_op", "scope", "file", "line", "byte"}, each ?)
+ *   tensor   shape, dtype, scale?, zero_point?, axis? (0), data? (base64, little endian)
+ *
+ * A scale is a number, or a list with one per channel along the axis; zero points go with it.
+ * Attributes: an integer may stand for a list and for a float, null is None, and "inf", "-inf" and
+ * "nan" are floats.  Nodes may stand in any order.  Any other key is an error. */
 #ifndef BPU_IMPORT_GRAPH_JSON_H
 #define BPU_IMPORT_GRAPH_JSON_H
 

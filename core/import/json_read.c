@@ -11,9 +11,10 @@
 
 void json_pointer(const struct json_at *at, char *out, size_t n)
 {
-    const struct json_at *path[JSON_READ_MAX_DEPTH + 4];
+    enum { MAX_PATH = JSON_READ_MAX_DEPTH + 4 };
+    const struct json_at *path[MAX_PATH];
     size_t depth = 0, used = 0;
-    for (; at && depth < sizeof path / sizeof *path; at = at->up)
+    for (; at && depth < MAX_PATH; at = at->up)
         path[depth++] = at;
     if (n == 0)
         return;
@@ -310,7 +311,7 @@ bool json_dtype(const json_t *j, const struct json_at *at, enum dtype *out, stru
     if (dtype_find(name, out))
         return true;
     static const char *const names[] = {
-#define X(id, text, size) [DT_##id] = text,
+#define X(id, text, size) [DT_##id] = (text),
         DTYPE_MAP(X)
 #undef X
             NULL,

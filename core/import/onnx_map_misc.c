@@ -398,38 +398,21 @@ bool onnx_roi_align(struct onnx_node *o)
            onnx_finish(o, n);
 }
 
-/* ONNX lays out [steps, directions, batch, hidden], unlike PyTorch: shapes are set here. */
+/* ONNX lays out [steps, directions, batch, hidden], unlike PyTorch; the operator table knows that of its origin. */
 bool onnx_recurrent(struct onnx_node *o)
 {
     struct graph *g = o->im->graph;
     struct bpu_error *err = o->im->err;
     static const char *const params[] = {NULL, "weight_ih", "weight_hh", "bias"};
     const struct value *x = onnx_in(o, 0);
-    int64_t hidden = onnx_int(o, "hidden_size", 0);
-    int64_t directions =
-        strcmp(onnx_string(o, "direction", "forward"), "bidirectional") == 0 ? 2 : 1;
+    bool both = strcmp(onnx_string(o, "direction", "forward"), "bidirectional") == 0;
     struct node *n = begin_first(o, onnx_row_find(o->proto->op_type)->torch);
-    if (!n || !node_set_int(g, n, "hidden_size", hidden, err) ||
-        !node_set_bool(g, n, "bidirectional", directions == 2, err))
-        return false;
-    for (int i = 1; i < 4 && i < o->in_count; i++)
-        if (o->in[i] && !node_add_param(g, n, params[i], o->in[i], err))
-            return false;
-    for (int i = 0; i < (int)o->proto->n_output; i++) {
-        struct value *v = onnx_output(o, n, i);
-        if (!v)
-            return false;
-        if (!x || x->shape.rank != 3 || !shape_is_static(&x->shape) || hidden < 1)
-            continue;
-        bool batch_first = onnx_int(o, "layout", 0);
-        int64_t steps = x->shape.dim[batch_first], batch = x->shape.dim[!batch_first];
-        if (batch_first)
-            v->shape = i == 0 ? shape_of(4, (int64_t[]){batch, steps, directions, hidden})
-                              : shape_of(3, (int64_t[]){batch, directions, hidden});
-        else
-            v->shape = i == 0 ? shape_of(4, (int64_t[]){steps, directions, batch, hidden})
-                              : shape_of(3, (int64_t[]){directions, batch, hidden});
-        v->dtype = x->dtype;
-    }
-    return true;
+    bool ok = n && node_set_int(g, n, "hidden_size", onnx_int(o, "hidden_size", 0), err) &&
+              node_set_bool(g, n, "bidirectional", both, err) &&
+              node_set_bool(g, n, "batch_first", onnx_int(o, "layout", 0), err);
+    if (ok && x && x->shape.rank == 3)
+        ok = node_set_int(g, n, "input_size", x->shape.dim[2], err);
+    for (int i = 1; ok && i < 4 && onnx_in(o, i); i++)
+        ok = node_add_param(g, n, params[i], o->in[i], err);
+    return ok && onnx_finish(o, n);
 }

@@ -3,8 +3,8 @@
  *   {.op = "torch.nn.MaxPool2d", YES, .inputs = Q8, .outputs = SAME,
  *    LIMITS(RANGE(KERNEL_H, 1, 64), MAX(STRIDE_H, 256), IN_SET(MODE, WORDS("zeros", "border")))}
  *
- * A limit without a condition always holds; WHEN(…), ON(operand), RANK(n) and READING("…") follow
- * the bounds.  Limits are data only: core/check/ measures and judges. */
+ * A limit without a condition always holds; WHEN(…), ON(operand), RANK_IS(n) and READING("…")
+ * follow the bounds.  Limits are data only: core/check/ measures and judges. */
 #ifndef BPU_MARCH_LIMIT_H
 #define BPU_MARCH_LIMIT_H
 
@@ -53,7 +53,8 @@ struct limit {
     bool inferred;       /* not stated by the source */
     bool any;            /* the source says that every value is allowed */
     bool value;          /* about the data, not about shapes: a warning at most */
-    enum quantity relaxes; /* while this limit's condition holds, it stands for those unconditional ones */
+    /* while this limit's condition holds, it stands for the unconditional ones of that quantity */
+    enum quantity relaxes;
     double min, max;
     const char *const *in, *const *not_in; /* allowed, forbidden values, as text; NULL-terminated */
     const char *why;     /* of an advisory statement */

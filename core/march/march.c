@@ -26,10 +26,9 @@ const struct quantity_row quantity_rows[Q_COUNT] = {
 #undef X
 };
 
-const struct condition_row condition_rows[WHEN_COUNT] = {
-    [WHEN_ALWAYS] = {NULL, ""},
+const struct condition_row condition_rows[WHEN_COUNT] = {[WHEN_ALWAYS] = {NULL, ""},
 #define X(id, fn, json, words) [WHEN_##id] = {json, words},
-    CONDITION_MAP(X)
+                                                         CONDITION_MAP(X)
 #undef X
 };
 

@@ -1,8 +1,9 @@
 /* march: a target as data. One data file per march (core/march/NAME.c), found by the Makefile's
  * wildcard: adding a march is adding a file.
  *
- * A file holds: names, general rules, default dtypes, and for each row of the two public operator tables (torch,
- * ONNX) a cell: supported or not, dtypes of inputs and outputs, limits. */
+ * A file holds: names, general rules, default dtypes, and for each row of the two public operator
+ * tables (torch, ONNX) a cell: supported or not, dtypes of inputs and outputs, limits.  The cells'
+ * form and words are in limit.h, what a limit can be about in quantity.h. */
 #ifndef BPU_MARCH_H
 #define BPU_MARCH_H
 

@@ -36,7 +36,8 @@ bool fold_end(struct graph *g, struct fold_result *f, struct bpu_error *err)
     return true;
 }
 
-bool fold_share(struct graph *g, struct node *n, int i, const struct value *v, struct bpu_error *err)
+bool fold_share(struct graph *g, struct node *n, int i, const struct value *v,
+                struct bpu_error *err)
 {
     if (i >= n->output_count || n->outputs[i]->dtype != v->dtype ||
         shape_elements(&n->outputs[i]->shape) != shape_elements(&v->shape))
@@ -87,7 +88,9 @@ double fold_load_real(const unsigned char *p, enum dtype t)
     case DT_FLOAT16: {
         uint16_t h = LOAD(uint16_t, p);
         int e = h >> 10 & 31, m = h & 1023;
-        double r = e == 0 ? ldexp(m, -24) : e == 31 ? (m ? NAN : INFINITY) : ldexp(m + 1024, e - 25);
+        double r = e == 0    ? ldexp(m, -24)
+                   : e == 31 ? (m ? NAN : INFINITY)
+                             : ldexp(m + 1024, e - 25);
         return h & 0x8000 ? -r : r;
     }
     case DT_BFLOAT16: {
@@ -128,7 +131,7 @@ static uint16_t half_bits(double v)
     if (a < ldexp(1, -14))
         return (uint16_t)(sign | (unsigned)nearbyint(ldexp(a, 24)));
     int e;
-    double m = frexp(a, &e); /* a = m * 2^e, m in [0.5, 1) */
+    double m = frexp(a, &e);                           /* a = m * 2^e, m in [0.5, 1) */
     unsigned bits = (unsigned)nearbyint(ldexp(m, 11)); /* 1024..2048 */
     return (uint16_t)(sign | (((unsigned)(e + 14) << 10) + (bits - 1024)));
 }
@@ -158,9 +161,10 @@ void fold_store_real(unsigned char *p, enum dtype t, double v)
         STORE(uint64_t, p, v < 18446744073709551615.0 ? (uint64_t)v : UINT64_MAX);
         return;
     }
-    fold_store_int(p, t, v >= 9223372036854775807.0    ? INT64_MAX
-                         : v <= -9223372036854775808.0 ? INT64_MIN
-                                                       : (int64_t)v);
+    fold_store_int(p, t,
+                   v >= 9223372036854775807.0    ? INT64_MAX
+                   : v <= -9223372036854775808.0 ? INT64_MIN
+                                                 : (int64_t)v);
 }
 
 void fold_strides(const struct shape *s, int64_t *stride)

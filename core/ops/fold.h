@@ -1,10 +1,10 @@
 /* fold: constants computed before inference.
  *
- * The shapes and dtypes of the outputs are inferred before a fold function runs.  A result lives in the graph's arena; scratch
- * is given back.  fold_begin() says whether the result is worth computing: shape arithmetic (integers, booleans) up to
- * 64 MiB, real numbers up to 2 MiB, since weights that are merely moved are not needed for a check
- * and cost time and memory.  What is not computed is left to op_apply(), which marks it constant
- * without content. */
+ * The shapes and dtypes of the outputs are inferred before a fold function runs.  A result lives in
+ * the graph's arena; scratch is given back.  fold_begin() says whether the result is worth
+ * computing: shape arithmetic (integers, booleans) up to 64 MiB, real numbers up to 2 MiB, since
+ * weights that are merely moved are not needed for a check and cost time and memory.  What is not
+ * computed is left to op_apply(), which marks it constant without content. */
 #ifndef BPU_OPS_FOLD_H
 #define BPU_OPS_FOLD_H
 
@@ -29,8 +29,8 @@ bool fold_begin(struct graph *g, struct node *n, int i, struct fold_result *f, b
 /* Hands the data to the output as its constant. */
 bool fold_end(struct graph *g, struct fold_result *f, struct bpu_error *err) BPU_CHECKED;
 /* Output i shares the content of v: same bytes, other shape. */
-bool fold_share(struct graph *g, struct node *n, int i, const struct value *v, struct bpu_error *err)
-    BPU_CHECKED;
+bool fold_share(struct graph *g, struct node *n, int i, const struct value *v,
+                struct bpu_error *err) BPU_CHECKED;
 
 /* Reading and writing one element at p; integers wrap to their width, reals are rounded to their
  * type. Not for quantized types. */
@@ -76,14 +76,14 @@ static inline void fold_walk_next(struct fold_walk *w)
 }
 
 /* ── the fold functions, by file ── */
-op_fold_fn fold_unary, fold_cast, fold_clamp;                               /* fold_unary.c */
-op_fold_fn fold_binary, fold_where, fold_masked_fill;                       /* fold_binary.c */
+op_fold_fn fold_unary, fold_cast, fold_clamp;         /* fold_unary.c */
+op_fold_fn fold_binary, fold_where, fold_masked_fill; /* fold_binary.c */
 op_fold_fn fold_view, fold_permute, fold_expand, fold_repeat, fold_flip, fold_roll, fold_getitem;
-                                                                            /* fold_move.c */
-op_fold_fn fold_cat, fold_stack, fold_split, fold_pad;                      /* fold_join.c */
+/* fold_move.c */
+op_fold_fn fold_cat, fold_stack, fold_split, fold_pad; /* fold_join.c */
 op_fold_fn fold_index_select, fold_gather, fold_gather_nd, fold_scatter, fold_scatter_nd,
-    fold_one_hot, fold_nonzero;                                             /* fold_index.c */
-op_fold_fn fold_reduce, fold_max_min, fold_arg, fold_cumsum;                /* fold_reduce.c */
+    fold_one_hot, fold_nonzero;                              /* fold_index.c */
+op_fold_fn fold_reduce, fold_max_min, fold_arg, fold_cumsum; /* fold_reduce.c */
 op_fold_fn fold_size, fold_numel, fold_full, fold_full_like, fold_arange, fold_eye_like, fold_tri;
-                                                                            /* fold_make.c */
+/* fold_make.c */
 #endif

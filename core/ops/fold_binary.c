@@ -6,9 +6,33 @@
 #include "core/ops/fold.h"
 
 enum binary {
-    B_ADD, B_SUB, B_MUL, B_DIV, B_DIV_TRUNC, B_DIV_FLOOR, B_POW, B_MAX, B_MIN, B_FMOD, B_REMAINDER,
-    B_ATAN2, B_AND, B_OR, B_XOR, B_SHL, B_SHR, B_EQ, B_NE, B_LT, B_LE, B_GT, B_GE, B_LAND, B_LOR,
-    B_LXOR, B_NONE
+    B_ADD,
+    B_SUB,
+    B_MUL,
+    B_DIV,
+    B_DIV_TRUNC,
+    B_DIV_FLOOR,
+    B_POW,
+    B_MAX,
+    B_MIN,
+    B_FMOD,
+    B_REMAINDER,
+    B_ATAN2,
+    B_AND,
+    B_OR,
+    B_XOR,
+    B_SHL,
+    B_SHR,
+    B_EQ,
+    B_NE,
+    B_LT,
+    B_LE,
+    B_GT,
+    B_GE,
+    B_LAND,
+    B_LOR,
+    B_LXOR,
+    B_NONE
 };
 
 static enum binary binary_code(const struct node *n)
@@ -17,14 +41,36 @@ static enum binary binary_code(const struct node *n)
         const char *key;
         enum binary code;
     } codes[] = {
-        {"add", B_ADD}, {"sub", B_SUB}, {"mul", B_MUL}, {"pow", B_POW}, {"maximum", B_MAX},
-        {"minimum", B_MIN}, {"max", B_MAX}, {"min", B_MIN}, {"fmod", B_FMOD},
-        {"remainder", B_REMAINDER}, {"floor_divide", B_DIV_FLOOR}, {"atan2", B_ATAN2},
-        {"bitwise_and", B_AND}, {"bitwise_or", B_OR}, {"bitwise_xor", B_XOR},
-        {"bitwise_left_shift", B_SHL}, {"bitwise_right_shift", B_SHR}, {"eq", B_EQ}, {"ne", B_NE},
-        {"lt", B_LT}, {"less", B_LT}, {"le", B_LE}, {"less_equal", B_LE}, {"gt", B_GT},
-        {"greater", B_GT}, {"ge", B_GE}, {"greater_equal", B_GE}, {"logical_and", B_LAND},
-        {"logical_or", B_LOR}, {"logical_xor", B_LXOR},
+        {"add", B_ADD},
+        {"sub", B_SUB},
+        {"mul", B_MUL},
+        {"pow", B_POW},
+        {"maximum", B_MAX},
+        {"minimum", B_MIN},
+        {"max", B_MAX},
+        {"min", B_MIN},
+        {"fmod", B_FMOD},
+        {"remainder", B_REMAINDER},
+        {"floor_divide", B_DIV_FLOOR},
+        {"atan2", B_ATAN2},
+        {"bitwise_and", B_AND},
+        {"bitwise_or", B_OR},
+        {"bitwise_xor", B_XOR},
+        {"bitwise_left_shift", B_SHL},
+        {"bitwise_right_shift", B_SHR},
+        {"eq", B_EQ},
+        {"ne", B_NE},
+        {"lt", B_LT},
+        {"less", B_LT},
+        {"le", B_LE},
+        {"less_equal", B_LE},
+        {"gt", B_GT},
+        {"greater", B_GT},
+        {"ge", B_GE},
+        {"greater_equal", B_GE},
+        {"logical_and", B_LAND},
+        {"logical_or", B_LOR},
+        {"logical_xor", B_LXOR},
     };
     if (strcmp(n->op->key, "div") == 0) {
         const char *mode = node_string(n, "rounding_mode", "");
@@ -79,7 +125,9 @@ static bool binary_int(enum binary code, int64_t a, int64_t b, int64_t *out)
     case B_OR: *out = a | b; return true;
     case B_XOR: *out = a ^ b; return true;
     case B_SHL: *out = b < 0 || b > 63 ? 0 : (int64_t)(ua << b); return true;
-    case B_SHR: *out = b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a >> b; return true;
+    case B_SHR:
+        *out = b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a < 0 ? ~(~a >> b) : a >> b;
+        return true;
     case B_EQ: *out = a == b; return true;
     case B_NE: *out = a != b; return true;
     case B_LT: *out = a < b; return true;
@@ -148,10 +196,9 @@ bool fold_binary(struct graph *g, struct node *n, struct bpu_error *err)
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
     enum dtype t = f.out->dtype;
-    bool ints = fold_is_int(a->dtype) && fold_is_int(b->dtype) && (fold_is_int(t) || code != B_DIV) &&
+    /* True division of integers is real arithmetic. */
+    bool ints = fold_is_int(a->dtype) && fold_is_int(b->dtype) && code != B_DIV &&
                 alpha == floor(alpha) && fabs(alpha) < 1e15;
-    if (fold_is_int(a->dtype) && fold_is_int(b->dtype) && code == B_DIV)
-        ints = false;
     fold_walk_init(&w, &f.out->shape);
     fold_walk_add(&w, &a->shape);
     fold_walk_add(&w, &b->shape);

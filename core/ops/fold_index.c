@@ -29,7 +29,7 @@ bool fold_index_select(struct graph *g, struct node *n, struct bpu_error *err)
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
-    int64_t axis = node_int(n, "dim", 0), outer = 1, inner = 1, k;
+    int64_t axis = node_int(n, "dim", 0), outer = 1, inner = 1, k = 0;
     axis += axis < 0 ? x->shape.rank : 0;
     for (int i = 0; i < x->shape.rank; i++)
         if (i < axis)
@@ -58,7 +58,7 @@ bool fold_gather(struct graph *g, struct node *n, struct bpu_error *err)
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
-    int64_t axis = node_int(n, "dim", 0), stride[SHAPE_MAX_RANK], k;
+    int64_t axis = node_int(n, "dim", 0), stride[SHAPE_MAX_RANK] = {0}, k = 0;
     axis += axis < 0 ? rank : 0;
     struct fold_walk w;
     fold_walk_init(&w, &index->shape);
@@ -76,10 +76,11 @@ bool fold_gather(struct graph *g, struct node *n, struct bpu_error *err)
 
 /* Where row `row` of an index tensor (.., depth) points: an offset in elements of x, whose first
  * `batch` axes are given by the row itself. */
-static bool nd_offset(const struct node *n, const struct value *index, const struct shape *x, int batch,
-                      int64_t row, int64_t *out, struct bpu_error *err)
+static bool nd_offset(const struct node *n, const struct value *index, const struct shape *x,
+                      int batch, int64_t row, int64_t *out, struct bpu_error *err)
 {
-    int64_t stride[SHAPE_MAX_RANK], depth = index->shape.dim[index->shape.rank - 1], k, rest = row;
+    int64_t stride[SHAPE_MAX_RANK] = {0}, depth = index->shape.dim[index->shape.rank - 1], k = 0,
+            rest = row;
     fold_strides(x, stride);
     *out = 0;
     for (int i = index->shape.rank - 2; i >= 0; i--) {
@@ -106,7 +107,7 @@ bool fold_gather_nd(struct graph *g, struct node *n, struct bpu_error *err)
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
     int batch = (int)node_int(n, "batch_dims", 0);
-    int64_t depth = index->shape.dim[index->shape.rank - 1], piece = 1, at;
+    int64_t depth = index->shape.dim[index->shape.rank - 1], piece = 1, at = 0;
     for (int i = batch + (int)depth; i < x->shape.rank; i++)
         piece *= x->shape.dim[i];
     for (int64_t row = 0; row * piece < f.count; row++) {
@@ -128,7 +129,7 @@ bool fold_scatter(struct graph *g, struct node *n, struct bpu_error *err)
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
-    int64_t axis = node_int(n, "dim", 0), stride[SHAPE_MAX_RANK], from[SHAPE_MAX_RANK], k;
+    int64_t axis = node_int(n, "dim", 0), stride[SHAPE_MAX_RANK] = {0}, from[SHAPE_MAX_RANK], k = 0;
     axis += axis < 0 ? rank : 0;
     if (f.count > 0)
         memcpy(f.data, x->constant->data, (size_t)f.count * f.size);
@@ -159,7 +160,7 @@ bool fold_scatter_nd(struct graph *g, struct node *n, struct bpu_error *err)
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
-    int64_t depth = index->shape.dim[index->shape.rank - 1], piece = 1, rows = 1, at;
+    int64_t depth = index->shape.dim[index->shape.rank - 1], piece = 1, rows = 1, at = 0;
     for (int i = 0; i < index->shape.rank - 1; i++)
         rows *= index->shape.dim[i];
     for (int i = (int)depth; i < x->shape.rank; i++)
@@ -185,7 +186,7 @@ bool fold_one_hot(struct graph *g, struct node *n, struct bpu_error *err)
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
     int rank = f.out->shape.rank;
-    int64_t axis = node_int(n, "dim", -1), own[SHAPE_MAX_RANK];
+    int64_t axis = node_int(n, "dim", -1), own[SHAPE_MAX_RANK] = {0};
     axis += axis < 0 ? rank : 0;
     int64_t depth = f.out->shape.dim[axis];
     fold_strides(&x->shape, own);

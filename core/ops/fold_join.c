@@ -8,7 +8,8 @@ static int join_axis(const struct node *n, int rank)
 }
 
 /* Operands follow one another along the axis; each is `outer` pieces of its own length. */
-static bool join_fold(struct graph *g, struct node *n, int axis, bool stacked, struct bpu_error *err)
+static bool join_fold(struct graph *g, struct node *n, int axis, bool stacked,
+                      struct bpu_error *err)
 {
     struct fold_result f;
     bool skip;

@@ -1,5 +1,5 @@
-/* fold_move: one constant in another order.  A view shares its bytes, so it costs nothing however large
- * it is; the others copy by strides. */
+/* fold_move: one constant in another order.  A view shares its bytes, so it costs nothing however
+ * large it is; the others copy by strides. */
 #include "core/ops/fold.h"
 
 /* reshape, flatten, squeeze, unsqueeze, identity */
@@ -44,7 +44,7 @@ bool fold_permute(struct graph *g, struct node *n, struct bpu_error *err)
     }
     fold_strides(x, own);
     for (int i = 0; i < x->rank; i++) {
-        int from = count >= 0 ? axis_of(dims[i], x->rank)
+        int from = count >= 0     ? axis_of(dims[i], x->rank)
                    : i == pair[0] ? (int)pair[1]
                    : i == pair[1] ? (int)pair[0]
                                   : i;
@@ -138,7 +138,8 @@ bool fold_roll(struct graph *g, struct node *n, struct bpu_error *err)
 bool fold_getitem(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const struct shape *x = &n->inputs[0]->shape;
-    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], steps[SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
+    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], steps[SHAPE_MAX_RANK],
+        axes[SHAPE_MAX_RANK];
     int64_t stride[SHAPE_MAX_RANK], dim[SHAPE_MAX_RANK], offset = 0;
     int count, end_count, step_count, axis_count, picks, rank = 0;
     if (!node_attr(n, "starts") && !node_attr(n, "select_axes") && n->input_count > 1)

@@ -11,8 +11,8 @@ struct lane {
     int64_t whole, position, count;
 };
 
-static void lane_add(struct lane *l, enum reduce kind, bool ints, double r, int64_t w, int64_t position,
-                     bool last)
+static void lane_add(struct lane *l, enum reduce kind, bool ints, double r, int64_t w,
+                     int64_t position, bool last)
 {
     bool first = l->count++ == 0;
     switch (kind) {
@@ -59,7 +59,7 @@ static bool reduce_fold(struct graph *g, struct node *n, enum reduce kind, struc
     if (!lanes)
         return false;
     /* Strides of the input's axes in the output: 0 for those that go away. */
-    int64_t stride[SHAPE_MAX_RANK], step = 1, positions[SHAPE_MAX_RANK], reduced = 1;
+    int64_t stride[SHAPE_MAX_RANK] = {0}, positions[SHAPE_MAX_RANK] = {0}, step = 1, reduced = 1;
     for (int i = x->shape.rank - 1; i >= 0; i--) {
         bool gone = all || set & 1u << i;
         stride[i] = gone ? 0 : step;
@@ -114,11 +114,13 @@ static bool reduce_fold(struct graph *g, struct node *n, enum reduce kind, struc
 bool fold_reduce(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const char *key = n->op->key;
-    return reduce_fold(g, n, strcmp(key, "sum") == 0    ? R_SUM
-                             : strcmp(key, "prod") == 0 ? R_PROD
-                             : strcmp(key, "mean") == 0 ? R_MEAN
-                             : strcmp(key, "amax") == 0 ? R_MAX
-                                                        : R_MIN, err);
+    return reduce_fold(g, n,
+                       strcmp(key, "sum") == 0    ? R_SUM
+                       : strcmp(key, "prod") == 0 ? R_PROD
+                       : strcmp(key, "mean") == 0 ? R_MEAN
+                       : strcmp(key, "amax") == 0 ? R_MAX
+                                                  : R_MIN,
+                       err);
 }
 
 bool fold_max_min(struct graph *g, struct node *n, struct bpu_error *err)

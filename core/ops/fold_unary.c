@@ -3,30 +3,57 @@
 
 #include "core/ops/fold.h"
 
-static double f_neg(double x) { return -x; }
-static double f_sign(double x) { return isnan(x) ? x : (x > 0) - (x < 0); }
-static double f_reciprocal(double x) { return 1 / x; }
-static double f_rsqrt(double x) { return 1 / sqrt(x); }
-static double f_square(double x) { return x * x; }
-static double f_sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double f_not(double x) { return x == 0; }
-static double f_isnan(double x) { return isnan(x) != 0; }
-static double f_isinf(double x) { return isinf(x) != 0; }
+static double f_neg(double x)
+{
+    return -x;
+}
+static double f_sign(double x)
+{
+    return isnan(x) ? x : (x > 0) - (x < 0);
+}
+static double f_reciprocal(double x)
+{
+    return 1 / x;
+}
+static double f_rsqrt(double x)
+{
+    return 1 / sqrt(x);
+}
+static double f_square(double x)
+{
+    return x * x;
+}
+static double f_sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+static double f_not(double x)
+{
+    return x == 0;
+}
+static double f_isnan(double x)
+{
+    return isnan(x) != 0;
+}
+static double f_isinf(double x)
+{
+    return isinf(x) != 0;
+}
 
 /* nearbyint rounds ties to even, as PyTorch and ONNX do. */
 static const struct {
     const char *key;
     double (*real)(double);
 } functions[] = {
-    {"abs", fabs},         {"acos", acos},     {"acosh", acosh},     {"asin", asin},
-    {"asinh", asinh},      {"atan", atan},     {"atanh", atanh},     {"ceil", ceil},
-    {"cos", cos},          {"cosh", cosh},     {"erf", erf},         {"exp", exp},
-    {"floor", floor},      {"log", log},       {"sin", sin},         {"sinh", sinh},
-    {"sqrt", sqrt},        {"tan", tan},       {"tanh", tanh},       {"log2", log2},
-    {"log10", log10},      {"log1p", log1p},   {"expm1", expm1},     {"round", nearbyint},
-    {"trunc", trunc},      {"neg", f_neg},     {"sign", f_sign},     {"reciprocal", f_reciprocal},
-    {"rsqrt", f_rsqrt},    {"square", f_square}, {"sigmoid", f_sigmoid}, {"logical_not", f_not},
-    {"isnan", f_isnan},    {"isinf", f_isinf},
+    {"abs", fabs},      {"acos", acos},       {"acosh", acosh},       {"asin", asin},
+    {"asinh", asinh},   {"atan", atan},       {"atanh", atanh},       {"ceil", ceil},
+    {"cos", cos},       {"cosh", cosh},       {"erf", erf},           {"exp", exp},
+    {"floor", floor},   {"log", log},         {"sin", sin},           {"sinh", sinh},
+    {"sqrt", sqrt},     {"tan", tan},         {"tanh", tanh},         {"log2", log2},
+    {"log10", log10},   {"log1p", log1p},     {"expm1", expm1},       {"round", nearbyint},
+    {"trunc", trunc},   {"neg", f_neg},       {"sign", f_sign},       {"reciprocal", f_reciprocal},
+    {"rsqrt", f_rsqrt}, {"square", f_square}, {"sigmoid", f_sigmoid}, {"logical_not", f_not},
+    {"isnan", f_isnan}, {"isinf", f_isinf},
 };
 
 /* Integer operands with an integer result: exact, wrapping.  False: the key has no integer form. */
@@ -67,8 +94,8 @@ bool fold_unary(struct graph *g, struct node *n, struct bpu_error *err)
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
-    bool ints = fold_is_int(x->dtype) && fold_is_int(f.out->dtype) &&
-                unary_int(key, 0, x->dtype, &whole);
+    bool ints =
+        fold_is_int(x->dtype) && fold_is_int(f.out->dtype) && unary_int(key, 0, x->dtype, &whole);
     if (!ints && !real)
         return true;
     for (int64_t i = 0; i < f.count; i++) {
@@ -109,9 +136,11 @@ bool fold_clamp(struct graph *g, struct node *n, struct bpu_error *err)
     const char *key = n->op->key;
     bool relu = strcmp(key, "relu") == 0, relu6 = strcmp(key, "relu6") == 0;
     bool tanh_ = strcmp(key, "hardtanh") == 0;
-    double low = relu || relu6 ? 0 : node_float(n, tanh_ ? "min_val" : "min", tanh_ ? -1 : -INFINITY);
-    double high = relu6 ? 6 : relu ? INFINITY : node_float(n, tanh_ ? "max_val" : "max",
-                                                           tanh_ ? 1 : INFINITY);
+    double low =
+        relu || relu6 ? 0 : node_float(n, tanh_ ? "min_val" : "min", tanh_ ? -1 : -INFINITY);
+    double high = relu6  ? 6
+                  : relu ? INFINITY
+                         : node_float(n, tanh_ ? "max_val" : "max", tanh_ ? 1 : INFINITY);
     struct fold_result f;
     bool skip;
     for (int i = 1; i < n->input_count; i++) {

@@ -1,7 +1,7 @@
 /* infer: reading operands and attributes, writing outputs, broadcasting, and type promotion.
  *
- * Everything that makes a message uniform is here: where (the node), what (operator, operand, shape)
- * and what to do. */
+ * Everything that makes a message uniform is here: where (the node), what (operator, operand,
+ * shape) and what to do. */
 #include "core/ops/infer.h"
 
 #include <stdio.h>
@@ -70,7 +70,8 @@ bool infer_check_size(const struct node *n, const char *what, const struct shape
     if (!big)
         return true;
     return infer_bad(n, err, "Check the shape that was given for the input, and the attributes.",
-                     "%s of shape %s would have more than 2^40 elements", what, shape_text(s, text));
+                     "%s of shape %s would have more than 2^40 elements", what,
+                     shape_text(s, text));
 }
 
 bool infer_out(struct node *n, int i, const struct shape *s, enum dtype t, struct bpu_error *err)
@@ -149,10 +150,11 @@ bool infer_ints(const struct node *n, const char *name, int64_t *out, int max, i
         return true;
     }
     if (a->kind != ATTR_INTS)
-        return infer_bad(n, err, NULL, "attribute %s must be an integer or a list of integers", name);
+        return infer_bad(n, err, NULL, "attribute %s must be an integer or a list of integers",
+                         name);
     if (a->count > max)
-        return infer_bad(n, err, NULL, "attribute %s has %d entries; at most %d make sense here", name,
-                         a->count, max);
+        return infer_bad(n, err, NULL, "attribute %s has %d entries; at most %d make sense here",
+                         name, a->count, max);
     for (int i = 0; i < a->count; i++)
         out[i] = a->ints[i];
     *count = a->count;
@@ -167,8 +169,8 @@ bool infer_tuple(const struct node *n, const char *name, int k, int64_t fallback
     if (!infer_ints(n, name, list, SHAPE_MAX_RANK, &count, err))
         return false;
     if (count > 1 && count != k)
-        return infer_bad(n, err, NULL, "attribute %s has %d entries; one or %d are needed", name, count,
-                         k);
+        return infer_bad(n, err, NULL, "attribute %s has %d entries; one or %d are needed", name,
+                         count, k);
     for (int i = 0; i < k; i++)
         out[i] = count <= 0 ? fallback : list[count == 1 ? 0 : i];
     return true;
@@ -289,12 +291,9 @@ enum dtype infer_promote(enum dtype a, bool a_scalar, enum dtype b, bool b_scala
     if (ka == 3) /* float16 with bfloat16 */
         return DT_FLOAT32;
     switch (dtype_size(a)) { /* signed with unsigned of one width: the next wider signed type */
-    case 1:
-        return DT_INT16;
-    case 2:
-        return DT_INT32;
-    default:
-        return DT_INT64;
+    case 1: return DT_INT16;
+    case 2: return DT_INT32;
+    default: return DT_INT64;
     }
 }
 
@@ -327,7 +326,8 @@ bool infer_quant_equal(const struct quant *a, const struct quant *b)
     if (a->count != b->count || (a->count > 1 && a->axis != b->axis))
         return false;
     for (int i = 0; i < a->count; i++) {
-        int64_t za = a->zero_point ? a->zero_point[i] : 0, zb = b->zero_point ? b->zero_point[i] : 0;
+        int64_t za = a->zero_point ? a->zero_point[i] : 0,
+                zb = b->zero_point ? b->zero_point[i] : 0;
         if (a->scale[i] != b->scale[i] || za != zb)
             return false;
     }

@@ -25,17 +25,19 @@ bool infer_from_onnx(const struct node *n);
 /* True if s has at most INFER_MAX_ELEMENTS elements and no extent below -1. `what` names it. */
 bool infer_check_size(const struct node *n, const char *what, const struct shape *s,
                       struct bpu_error *err) BPU_CHECKED;
-/* Sets output i, if the node has one: the inferred shape (an extent that is unknown is kept from what the file said), and the dtype
- * unless the file gave one. */
-bool infer_out(struct node *n, int i, const struct shape *s, enum dtype t, struct bpu_error *err)
-    BPU_CHECKED;
+/* Sets output i, if the node has one: the inferred shape (an extent that is unknown is kept from
+ * what the file said), and the dtype unless the file gave one. */
+bool infer_out(struct node *n, int i, const struct shape *s, enum dtype t,
+               struct bpu_error *err) BPU_CHECKED;
 /* All outputs from `first` on: unknown shape, dtype t. */
 bool infer_out_unknown(struct node *n, int first, enum dtype t, struct bpu_error *err) BPU_CHECKED;
-/* Output i holds values of input j unchanged: it takes over the scale if it has none.  axis_map: where
- * axis k of the input went (for per-channel scales), NULL: per-channel scales are not carried. */
+/* Output i holds values of input j unchanged: it takes over the scale if it has none.  axis_map:
+ * where axis k of the input went (for per-channel scales), NULL: per-channel scales are not
+ * carried. */
 void infer_carry_quant(struct node *n, int i, int j, const int *axis_map);
 
-/* Axis normalised to 0..rank-1, or an error. A rank of 0 allows -1 and 0 and gives 0, as PyTorch does. */
+/* Axis normalised to 0..rank-1, or an error. A rank of 0 allows -1 and 0 and gives 0, as PyTorch
+ * does. */
 bool infer_axis(const struct node *n, const char *what, int64_t axis, int rank, int *out,
                 struct bpu_error *err) BPU_CHECKED;
 /* The integers of an attribute; an int counts as a list of one.  *count -1: absent or None. */
@@ -49,7 +51,8 @@ bool infer_axes(const struct node *n, const char *name, int rank, unsigned *set,
                 struct bpu_error *err) BPU_CHECKED;
 /* The content of operand i, if it is a known constant of at most max elements; *count -1 if not. */
 void infer_const_ints(const struct node *n, int i, int64_t *out, int max, int *count);
-/* The element type that attribute `name` holds; `otherwise` when absent. Unknown names are errors. */
+/* The element type that attribute `name` holds; `otherwise` when absent. Unknown names are errors.
+ */
 bool infer_dtype_attr(const struct node *n, const char *name, enum dtype otherwise, enum dtype *out,
                       struct bpu_error *err) BPU_CHECKED;
 
@@ -61,8 +64,8 @@ enum dtype infer_promote(enum dtype a, bool a_scalar, enum dtype b, bool b_scala
 /* bool, or qbool when t is quantized. */
 enum dtype infer_truth(enum dtype t);
 
-/* Elements of a slice with ONNX' (and Python's) clamping; *start becomes the first index. extent >= 0,
- * step is not 0. */
+/* Elements of a slice with ONNX' (and Python's) clamping; *start becomes the first index. extent >=
+ * 0, step is not 0. */
 int64_t infer_slice(int64_t extent, int64_t *start, int64_t end, int64_t step);
 /* Both quants known and equal, or both unknown. */
 bool infer_quant_equal(const struct quant *a, const struct quant *b);
@@ -73,8 +76,8 @@ struct infer_window {
 };
 /* Reads `padding`: k or 2k ints, "same" or "valid" into begin/end of w[0..k-1] (kernel, stride and
  * dilation must be there). */
-bool infer_padding(const struct node *n, int k, struct infer_window *w, struct bpu_error *err)
-    BPU_CHECKED;
+bool infer_padding(const struct node *n, int k, struct infer_window *w,
+                   struct bpu_error *err) BPU_CHECKED;
 
 /* ── the inference functions, by file ── */
 op_infer_fn infer_conv, infer_conv_transpose;                                   /* infer_conv.c */
@@ -90,14 +93,16 @@ op_infer_fn infer_cat, infer_stack, infer_split, infer_chunk, infer_pad, infer_p
     infer_pixel_shuffle, infer_pixel_unshuffle, infer_channel_shuffle; /* infer_join.c */
 op_infer_fn infer_getitem, infer_index_select, infer_gather, infer_gather_nd, infer_scatter,
     infer_scatter_nd, infer_topk, infer_sort, infer_one_hot, infer_nonzero; /* infer_index.c */
-op_infer_fn infer_reduce, infer_reduce_real, infer_sum, infer_max_min, infer_arg, infer_cumsum;   /* infer_reduce.c */
-op_infer_fn infer_interpolate, infer_grid_sample;                           /* infer_resize.c */
+op_infer_fn infer_reduce, infer_reduce_real, infer_sum, infer_max_min, infer_arg,
+    infer_cumsum;                                 /* infer_reduce.c */
+op_infer_fn infer_interpolate, infer_grid_sample; /* infer_resize.c */
 op_infer_fn infer_batch_norm, infer_layer_norm, infer_group_norm, infer_instance_norm,
-    infer_local_response_norm; /* infer_norm.c */
+    infer_local_response_norm;                          /* infer_norm.c */
 op_infer_fn infer_quantize, infer_dequantize, infer_to; /* infer_quant.c */
 op_infer_fn infer_size, infer_numel, infer_full, infer_full_like, infer_arange, infer_eye_like,
-    infer_tri, infer_unknown; /* infer_shape.c */
-op_infer_fn infer_lstm, infer_gru, infer_lstm_cell, infer_attention;         /* infer_recurrent.c */
-op_infer_fn infer_roi_align, infer_multi_roi_align, infer_anchors, infer_nms, infer_unique;         /* infer_detect.c */
+    infer_tri, infer_unknown;                                        /* infer_shape.c */
+op_infer_fn infer_lstm, infer_gru, infer_lstm_cell, infer_attention; /* infer_recurrent.c */
+op_infer_fn infer_roi_align, infer_multi_roi_align, infer_anchors, infer_nms,
+    infer_unique; /* infer_detect.c */
 
 #endif

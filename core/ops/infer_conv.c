@@ -2,8 +2,9 @@
  *
  *   x (N, C, d..) or (C, d..);  weight (out, in/groups, k..), transposed (in, out/groups, k..)
  *
- * The weight decides; the attributes in_channels, out_channels and kernel_size are completed from it and
- * must not contradict it.  Without a weight (a graph JSON of shapes only) the attributes decide. */
+ * The weight decides; the attributes in_channels, out_channels and kernel_size are completed from
+ * it and must not contradict it.  Without a weight (a graph JSON of shapes only) the attributes
+ * decide. */
 #include "core/ops/infer.h"
 
 #include <stdio.h>
@@ -61,8 +62,8 @@ struct conv {
     bool known; /* false: the weight has no known shape and the attributes do not say it either */
 };
 
-static bool conv_agree(const struct node *n, const char *name, int64_t from_attr, int64_t from_weight,
-                       const struct shape *ws, struct bpu_error *err)
+static bool conv_agree(const struct node *n, const char *name, int64_t from_attr,
+                       int64_t from_weight, const struct shape *ws, struct bpu_error *err)
 {
     char text[SHAPE_TEXT_MAX];
     if (from_attr == from_weight || from_weight < 0)
@@ -74,7 +75,8 @@ static bool conv_agree(const struct node *n, const char *name, int64_t from_attr
 
 static bool conv_positive(const struct node *n, const char *name, int64_t v, struct bpu_error *err)
 {
-    return v >= 1 || infer_bad(n, err, NULL, "%s is %lld; it must be at least 1", name, (long long)v);
+    return v >= 1 ||
+           infer_bad(n, err, NULL, "%s is %lld; it must be at least 1", name, (long long)v);
 }
 
 /* One channel count from attribute and weight, completed in the node. */
@@ -104,7 +106,8 @@ static bool conv_kernel(struct graph *g, struct node *n, const struct shape *ws,
     if (!infer_ints(n, "kernel_size", list, SHAPE_MAX_RANK, &count, err))
         return false;
     if (count > 1 && count != c->k)
-        return infer_bad(n, err, NULL, "kernel_size has %d entries; one or %d are needed", count, c->k);
+        return infer_bad(n, err, NULL, "kernel_size has %d entries; one or %d are needed", count,
+                         c->k);
     for (int i = 0; i < c->k; i++) {
         int64_t from_weight = ws->rank >= 0 ? ws->dim[2 + i] : -1;
         kernel[i] = count > 0 ? list[count == 1 ? 0 : i] : from_weight;
@@ -139,9 +142,9 @@ static bool conv_read(struct graph *g, struct node *n, bool transposed, struct c
         !conv_kernel(g, n, &ws, c, err))
         return false;
     if (!weight && (!c->known || c->in < 0 || c->out < 0))
-        return infer_bad(n, err,
-                         "Give the parameter weight, or in_channels, out_channels and kernel_size.",
-                         "there is neither a weight nor all of in_channels, out_channels, kernel_size");
+        return infer_bad(
+            n, err, "Give the parameter weight, or in_channels, out_channels and kernel_size.",
+            "there is neither a weight nor all of in_channels, out_channels, kernel_size");
     if ((c->in >= 0 && c->in % c->groups) || (c->out >= 0 && c->out % c->groups))
         return infer_bad(n, err, NULL,
                          "in_channels %lld and out_channels %lld must be multiples of groups %lld",
@@ -159,10 +162,11 @@ static bool conv_read(struct graph *g, struct node *n, bool transposed, struct c
         c->w[i].dilation = dilation[i];
         c->w[i].extra = extra[i];
         if (transposed && (extra[i] < 0 || (extra[i] >= stride[i] && extra[i] >= dilation[i])))
-            return infer_bad(n, err, NULL,
-                             "output_padding %lld must be 0 or more, and smaller than stride %lld or "
-                             "dilation %lld",
-                             (long long)extra[i], (long long)stride[i], (long long)dilation[i]);
+            return infer_bad(
+                n, err, NULL,
+                "output_padding %lld must be 0 or more, and smaller than stride %lld or "
+                "dilation %lld",
+                (long long)extra[i], (long long)stride[i], (long long)dilation[i]);
     }
     const struct value *bias = node_param(n, "bias");
     if (bias && bias->shape.rank >= 0 && c->out >= 0 &&
@@ -195,11 +199,12 @@ static bool conv_extent(const struct node *n, int axis, int64_t in, const struct
     if (!checked_add(in, w->begin, &a) || !checked_add(a, w->end, &a))
         return infer_bad(n, err, NULL, "the padded extent of axis %d is beyond 64 bits", axis);
     if (a < span)
-        return infer_bad(n, err, "Use a smaller kernel or dilation, more padding, or a larger input.",
-                         "the kernel does not fit on axis %d: input %lld + padding %lld + %lld = %lld "
-                         "< %lld = dilation %lld * (kernel %lld - 1) + 1",
-                         axis, (long long)in, (long long)w->begin, (long long)w->end, (long long)a,
-                         (long long)span, (long long)w->dilation, (long long)w->kernel);
+        return infer_bad(
+            n, err, "Use a smaller kernel or dilation, more padding, or a larger input.",
+            "the kernel does not fit on axis %d: input %lld + padding %lld + %lld = %lld "
+            "< %lld = dilation %lld * (kernel %lld - 1) + 1",
+            axis, (long long)in, (long long)w->begin, (long long)w->end, (long long)a,
+            (long long)span, (long long)w->dilation, (long long)w->kernel);
     *out = (a - span) / w->stride + 1;
     return true;
 }
@@ -233,7 +238,8 @@ static bool conv_infer(struct graph *g, struct node *n, bool transposed, struct 
     if (x->rank < 0)
         return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (x->rank != c.k + 2 && x->rank != c.k + 1)
-        return infer_bad(n, err, NULL, "the input has shape %s; rank %d (or %d without batch) is needed",
+        return infer_bad(n, err, NULL,
+                         "the input has shape %s; rank %d (or %d without batch) is needed",
                          shape_text(x, text), c.k + 2, c.k + 1);
     int channel = x->rank - c.k - 1;
     if (x->dim[channel] >= 0 && c.in >= 0 && x->dim[channel] != c.in)

@@ -17,11 +17,11 @@ static bool roi_infer(struct node *n, int regions, struct bpu_error *err)
     if (x->rank != 4)
         return infer_bad(n, err, NULL, "the input has shape %s; images (N, C, H, W) are needed",
                          shape_text(x, text));
-    if (rois->rank >= 0 && (rois->rank != 2 || (rois->dim[1] >= 0 && rois->dim[1] != 4 &&
-                                                rois->dim[1] != 5)))
-        return infer_bad(n, err, "Each row is (x1, y1, x2, y2), with the image number before it or apart.",
-                         "the regions have shape %s; (K, 4) or (K, 5) is needed",
-                         shape_text(rois, text));
+    if (rois->rank >= 0 &&
+        (rois->rank != 2 || (rois->dim[1] >= 0 && rois->dim[1] != 4 && rois->dim[1] != 5)))
+        return infer_bad(
+            n, err, "Each row is (x1, y1, x2, y2), with the image number before it or apart.",
+            "the regions have shape %s; (K, 4) or (K, 5) is needed", shape_text(rois, text));
     struct shape out = {.rank = 4,
                         .dim = {rois->rank == 2 ? rois->dim[0] : -1, x->dim[1], size[0], size[1]}};
     return infer_out(n, 0, &out, infer_dtype(n, 0), err);
@@ -67,7 +67,7 @@ bool infer_unique(struct graph *g, struct node *n, struct bpu_error *err)
     struct shape out = {.rank = 1, .dim = {-1}};
     const struct attr *dim = node_attr(n, "dim");
     if (dim && dim->kind != ATTR_NONE) {
-        int axis;
+        int axis = 0;
         out = *infer_shape(n, 0);
         if (out.rank >= 0 && !infer_axis(n, "dim", node_int(n, "dim", 0), out.rank, &axis, err))
             return false;

@@ -41,8 +41,10 @@ static bool einsum_term(const struct node *n, struct einsum *e, int operand, con
             for (int i = 0; i < wide; i++)
                 lead.dim[i] = x->dim[axis++];
             if (!infer_broadcast(&e->ellipsis, &lead, &e->ellipsis))
-                return infer_bad(n, err, NULL, "the axes under \"...\" of operand %d of shape %s do not "
-                                 "fit the operands before", operand, shape_text(x, text));
+                return infer_bad(n, err, NULL,
+                                 "the axes under \"...\" of operand %d of shape %s do not "
+                                 "fit the operands before",
+                                 operand, shape_text(x, text));
             p += 2;
             continue;
         }

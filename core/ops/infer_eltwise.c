@@ -8,7 +8,8 @@ static bool eltwise_pair(const struct node *n, int i, int j, struct shape *out, 
     char ta[SHAPE_TEXT_MAX], tb[SHAPE_TEXT_MAX];
     const struct shape *a = infer_shape(n, i), *b = infer_shape(n, j);
     if (!infer_broadcast(a, b, out))
-        return infer_bad(n, err, "Axes are compared from the last; they must be equal, or one of them 1.",
+        return infer_bad(n, err,
+                         "Axes are compared from the last; they must be equal, or one of them 1.",
                          "the shapes %s and %s cannot be broadcast together", shape_text(a, ta),
                          shape_text(b, tb));
     /* ONNX has no weak scalars: both types are the same there anyway. */
@@ -19,16 +20,16 @@ static bool eltwise_pair(const struct node *n, int i, int j, struct shape *out, 
 bool infer_binary(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    struct shape out;
-    enum dtype t;
+    struct shape out = {.rank = -1};
+    enum dtype t = DT_UNKNOWN;
     return eltwise_pair(n, 0, 1, &out, &t, err) && infer_out(n, 0, &out, t, err);
 }
 
 /* Division of integers gives a float in PyTorch unless rounding_mode is set, an integer in ONNX. */
 bool infer_div(struct graph *g, struct node *n, struct bpu_error *err)
 {
-    struct shape out;
-    enum dtype t;
+    struct shape out = {.rank = -1};
+    enum dtype t = DT_UNKNOWN;
     if (!eltwise_pair(n, 0, 1, &out, &t, err))
         return false;
     bool whole = t != DT_UNKNOWN && !dtype_is_float(t) && !dtype_is_quantized(t);
@@ -43,8 +44,8 @@ bool infer_div(struct graph *g, struct node *n, struct bpu_error *err)
 bool infer_compare(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    struct shape out;
-    enum dtype t;
+    struct shape out = {.rank = -1};
+    enum dtype t = DT_UNKNOWN;
     return eltwise_pair(n, 0, 1, &out, &t, err) && infer_out(n, 0, &out, infer_truth(t), err);
 }
 
@@ -77,7 +78,7 @@ bool infer_predicate(struct graph *g, struct node *n, struct bpu_error *err)
 bool infer_same(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    enum dtype t;
+    enum dtype t = DT_UNKNOWN;
     return infer_dtype_attr(n, "dtype", infer_dtype(n, 0), &t, err) &&
            infer_out(n, 0, infer_shape(n, 0), t, err);
 }
@@ -106,7 +107,8 @@ bool infer_clamp(struct graph *g, struct node *n, struct bpu_error *err)
         if (!n->inputs[i])
             continue;
         if (!infer_broadcast(&out, bound, &both))
-            return infer_bad(n, err, NULL, "the bound of shape %s does not fit the input of shape %s",
+            return infer_bad(n, err, NULL,
+                             "the bound of shape %s does not fit the input of shape %s",
                              shape_text(bound, tb), shape_text(&out, ta));
         out = both;
     }
@@ -120,12 +122,13 @@ bool infer_where(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
     char ta[SHAPE_TEXT_MAX], tb[SHAPE_TEXT_MAX];
-    struct shape values, out;
-    enum dtype t;
+    struct shape values = {.rank = -1}, out;
+    enum dtype t = DT_UNKNOWN;
     if (!eltwise_pair(n, 1, 2, &values, &t, err))
         return false;
     if (!infer_broadcast(infer_shape(n, 0), &values, &out))
-        return infer_bad(n, err, NULL, "the condition of shape %s does not fit the values of shape %s",
+        return infer_bad(n, err, NULL,
+                         "the condition of shape %s does not fit the values of shape %s",
                          shape_text(infer_shape(n, 0), ta), shape_text(&values, tb));
     return infer_out(n, 0, &out, t, err);
 }
@@ -134,8 +137,8 @@ bool infer_where(struct graph *g, struct node *n, struct bpu_error *err)
 bool infer_masked_fill(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    struct shape out;
-    enum dtype t;
+    struct shape out = {.rank = -1};
+    enum dtype t = DT_UNKNOWN;
     return eltwise_pair(n, 0, 1, &out, &t, err) && infer_out(n, 0, &out, infer_dtype(n, 0), err);
 }
 
@@ -152,7 +155,8 @@ bool infer_prelu(struct graph *g, struct node *n, struct bpu_error *err)
         bool per_channel = w->rank == 1 && (count == channels || channels < 0);
         /* PyTorch reads a vector as one slope per channel, ONNX as any other broadcast operand. */
         if (count != 1 && (!per_channel || infer_from_onnx(n)) &&
-            ((w->rank < 2 && !infer_from_onnx(n)) || !infer_broadcast(x, w, &both) || !shape_equal(x, &both)))
+            ((w->rank < 2 && !infer_from_onnx(n)) || !infer_broadcast(x, w, &both) ||
+             !shape_equal(x, &both)))
             return infer_bad(n, err, "Give one slope, or one per channel (axis 1).",
                              "the weight has shape %s, the input %s", shape_text(w, tb),
                              shape_text(x, ta));
@@ -182,8 +186,9 @@ bool infer_glu(struct graph *g, struct node *n, struct bpu_error *err)
         if (!infer_axis(n, "dim", node_int(n, "dim", -1), out.rank, &axis, err))
             return false;
         if (out.dim[axis] > 0 && out.dim[axis] % 2)
-            return infer_bad(n, err, NULL, "axis %d of the input of shape %s is odd and cannot be halved",
-                             axis, shape_text(&out, text));
+            return infer_bad(n, err, NULL,
+                             "axis %d of the input of shape %s is odd and cannot be halved", axis,
+                             shape_text(&out, text));
         if (out.dim[axis] > 0)
             out.dim[axis] /= 2;
     }

@@ -3,8 +3,8 @@
 
 #include "core/ops/infer.h"
 
-/* Constant indices are checked where there are few; large tables come from exporters and are checked
- * when they are folded. */
+/* Constant indices are checked where there are few; large tables come from exporters and are
+ * checked when they are folded. */
 #define INDEX_CHECKED 4096
 
 static bool index_in_range(const struct node *n, int operand, int64_t extent, struct bpu_error *err)
@@ -22,7 +22,8 @@ static bool index_in_range(const struct node *n, int operand, int64_t extent, st
 
 static bool getitem_slices(const struct node *n, struct shape *out, struct bpu_error *err)
 {
-    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], steps[SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
+    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], steps[SHAPE_MAX_RANK],
+        axes[SHAPE_MAX_RANK];
     int count, end_count, step_count, axis_count, axis;
     unsigned set = 0;
     if (!infer_ints(n, "starts", starts, SHAPE_MAX_RANK, &count, err) ||
@@ -32,7 +33,8 @@ static bool getitem_slices(const struct node *n, struct shape *out, struct bpu_e
         return false;
     if (count != end_count || (step_count > 0 && step_count != count) ||
         (axis_count > 0 && axis_count != count))
-        return infer_bad(n, err, NULL, "starts, ends, steps and axes have %d, %d, %d and %d entries",
+        return infer_bad(n, err, NULL,
+                         "starts, ends, steps and axes have %d, %d, %d and %d entries",
                          count < 0 ? 0 : count, end_count < 0 ? 0 : end_count,
                          step_count < 0 ? 0 : step_count, axis_count < 0 ? 0 : axis_count);
     for (int i = 0; i < count; i++) {
@@ -125,8 +127,8 @@ bool infer_index_select(struct graph *g, struct node *n, struct bpu_error *err)
         return false;
     int rank = x->rank - 1 + index->rank;
     if (rank > SHAPE_MAX_RANK)
-        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held", rank,
-                         SHAPE_MAX_RANK);
+        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held",
+                         rank, SHAPE_MAX_RANK);
     struct shape out = {.rank = 0};
     for (int i = 0; i < x->rank; i++)
         if (i != axis)
@@ -147,7 +149,8 @@ static bool index_beside(const struct node *n, const struct shape *x, const stru
         fits = i == axis || x->dim[i] < 0 || index->dim[i] <= x->dim[i];
     if (fits)
         return true;
-    return infer_bad(n, err, "Its rank must be that of the input, and no axis but dim may be longer.",
+    return infer_bad(n, err,
+                     "Its rank must be that of the input, and no axis but dim may be longer.",
                      "the %s of shape %s does not fit the input of shape %s on dim %d", what,
                      shape_text(index, tb), shape_text(x, ta), axis);
 }
@@ -181,12 +184,12 @@ bool infer_gather_nd(struct graph *g, struct node *n, struct bpu_error *err)
                          shape_text(index, tb), (long long)batch, shape_text(x, ta));
     for (int i = 0; i < batch; i++)
         if (x->dim[i] >= 0 && index->dim[i] >= 0 && x->dim[i] != index->dim[i])
-            return infer_bad(n, err, NULL, "the first %lld axes of %s and %s differ", (long long)batch,
-                             shape_text(x, ta), shape_text(index, tb));
+            return infer_bad(n, err, NULL, "the first %lld axes of %s and %s differ",
+                             (long long)batch, shape_text(x, ta), shape_text(index, tb));
     int rank = index->rank - 1 + x->rank - (int)batch - (int)depth;
     if (rank > SHAPE_MAX_RANK)
-        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held", rank,
-                         SHAPE_MAX_RANK);
+        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held",
+                         rank, SHAPE_MAX_RANK);
     struct shape out = {.rank = 0};
     for (int i = 0; i < index->rank - 1; i++)
         out.dim[out.rank++] = index->dim[i];
@@ -290,7 +293,8 @@ bool infer_one_hot(struct graph *g, struct node *n, struct bpu_error *err)
         return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held",
                          x->rank + 1, SHAPE_MAX_RANK);
     if (depth == 0 || depth < -1)
-        return infer_bad(n, err, NULL, "the depth is %lld; it must be at least 1", (long long)depth);
+        return infer_bad(n, err, NULL, "the depth is %lld; it must be at least 1",
+                         (long long)depth);
     if (!infer_axis(n, "dim", node_int(n, "dim", -1), x->rank + 1, &axis, err))
         return false;
     struct shape out = {.rank = x->rank + 1};

@@ -75,7 +75,8 @@ bool infer_cat(struct graph *g, struct node *n, struct bpu_error *err)
             fits = x->dim[k] < 0 || x->dim[k] == out.dim[k];
         }
         if (!fits)
-            return infer_bad(n, err, "All axes but the one along which they are joined must be equal.",
+            return infer_bad(n, err,
+                             "All axes but the one along which they are joined must be equal.",
                              "operand %d of shape %s cannot be joined with %s along axis %d", i,
                              shape_text(x, tb), shape_text(head, ta), axis);
         if (out.dim[axis] < 0 || x->dim[axis] < 0)
@@ -143,10 +144,10 @@ static bool split_even(struct node *n, int axis, int64_t size, int64_t parts, st
     const struct shape *x = infer_shape(n, 0);
     int64_t d = x->dim[axis];
     if (d >= 0 && parts != n->output_count)
-        return infer_bad(n, err, "Every part is an output of the node.",
-                         "axis %d of %s in pieces of %lld gives %lld parts, but there are %d outputs",
-                         axis, shape_text(x, text), (long long)size, (long long)parts,
-                         n->output_count);
+        return infer_bad(
+            n, err, "Every part is an output of the node.",
+            "axis %d of %s in pieces of %lld gives %lld parts, but there are %d outputs", axis,
+            shape_text(x, text), (long long)size, (long long)parts, n->output_count);
     for (int i = 0; i < n->output_count; i++) {
         int64_t left = d < 0 ? -1 : d - i * size;
         if (!split_out(n, axis, i, d < 0 ? -1 : left < size ? left : size, err))
@@ -188,8 +189,8 @@ bool infer_split(struct graph *g, struct node *n, struct bpu_error *err)
             return infer_bad(n, err, NULL, "part %d has the size %lld", i, (long long)a->ints[i]);
     if (d >= 0 && sum != d)
         return infer_bad(n, err, "The sections must sum to the extent of the axis.",
-                         "the sections sum to %lld, but axis %d of %s has %lld", (long long)sum, axis,
-                         shape_text(x, text), (long long)d);
+                         "the sections sum to %lld, but axis %d of %s has %lld", (long long)sum,
+                         axis, shape_text(x, text), (long long)d);
     if (a->count != n->output_count)
         return infer_bad(n, err, "Every part is an output of the node.",
                          "there are %d sections, but %d outputs", a->count, n->output_count);
@@ -236,18 +237,19 @@ static bool pad_apply(struct node *n, const int64_t *pairs, int count, const cha
                          shape_text(&out, text));
     for (int i = 0; i < count / 2; i++) {
         int axis = out.rank - 1 - i;
-        int64_t d = out.dim[axis], a = pairs[2 * i], b = pairs[2 * i + 1], most = a > b ? a : b, sum;
+        int64_t d = out.dim[axis], a = pairs[2 * i], b = pairs[2 * i + 1], most = a > b ? a : b,
+                sum;
         if (d < 0)
             continue;
         if (most > 0 && ((reflect && most >= d) || (circular && most > d) || (replicate && d == 0)))
             return infer_bad(n, err, "Pad less, or in the mode \"constant\".",
-                             "%s padding %lld is too large for axis %d of %s", mode, (long long)most,
-                             axis, shape_text(infer_shape(n, 0), text));
+                             "%s padding %lld is too large for axis %d of %s", mode,
+                             (long long)most, axis, shape_text(infer_shape(n, 0), text));
         if (!checked_add(d, a, &sum) || !checked_add(sum, b, &sum))
             return infer_bad(n, err, NULL, "the padded extent of axis %d is beyond 64 bits", axis);
         if (sum < 0)
-            return infer_bad(n, err, NULL, "axis %d has nothing left: %lld %+lld %+lld = %lld", axis,
-                             (long long)d, (long long)a, (long long)b, (long long)sum);
+            return infer_bad(n, err, NULL, "axis %d has nothing left: %lld %+lld %+lld = %lld",
+                             axis, (long long)d, (long long)a, (long long)b, (long long)sum);
         out.dim[axis] = sum;
     }
     if (!infer_out(n, 0, &out, infer_dtype(n, 0), err))
@@ -317,7 +319,7 @@ bool infer_pixel_shuffle(struct graph *g, struct node *n, struct bpu_error *err)
     int64_t r;
     if (!shuffle_input(n, "upscale_factor", &out, &r, err))
         return false;
-    if (out.rank >= 0) {
+    if (out.rank >= 3) {
         int64_t *d = &out.dim[out.rank - 3];
         if (d[0] > 0 && d[0] % (r * r))
             return infer_bad(n, err, NULL, "the %lld channels of %s are no multiple of %lld * %lld",
@@ -340,7 +342,7 @@ bool infer_pixel_unshuffle(struct graph *g, struct node *n, struct bpu_error *er
     int64_t r;
     if (!shuffle_input(n, "downscale_factor", &out, &r, err))
         return false;
-    if (out.rank >= 0) {
+    if (out.rank >= 3) {
         int64_t *d = &out.dim[out.rank - 3];
         if ((d[1] > 0 && d[1] % r) || (d[2] > 0 && d[2] % r))
             return infer_bad(n, err, NULL, "height and width of %s are not multiples of %lld",

@@ -28,7 +28,8 @@ bool infer_linear(struct graph *g, struct node *n, struct bpu_error *err)
         if (a && a->kind != ATTR_NONE) {
             int64_t v = node_int(n, name, -1);
             if (v < 1)
-                return infer_bad(n, err, NULL, "%s is %lld; it must be at least 1", name, (long long)v);
+                return infer_bad(n, err, NULL, "%s is %lld; it must be at least 1", name,
+                                 (long long)v);
             if (features[i] >= 0 && features[i] != v)
                 return infer_bad(n, err, "Correct the attribute or the weight.",
                                  "%s is %lld, but the weight of shape %s says %lld", name,
@@ -46,8 +47,8 @@ bool infer_linear(struct graph *g, struct node *n, struct bpu_error *err)
     if (bias && bias->shape.rank >= 0 && features[1] >= 0) {
         struct shape want = {.rank = 1, .dim = {features[1]}}, both;
         int64_t count = shape_elements(&bias->shape);
-        if (!infer_broadcast(&want, &bias->shape, &both) || (count >= 0 && count != features[1] &&
-                                                            count != 1))
+        if (!infer_broadcast(&want, &bias->shape, &both) ||
+            (count >= 0 && count != features[1] && count != 1))
             return infer_bad(n, err, NULL, "the bias has shape %s; out_features is %lld",
                              shape_text(&bias->shape, text), (long long)features[1]);
     }
@@ -82,7 +83,8 @@ bool infer_matmul(struct graph *g, struct node *n, struct bpu_error *err)
                          shape_text(a, ta), shape_text(b, tb));
     int64_t ka = a->dim[a->rank - 1], kb = b->dim[b->rank == 1 ? 0 : b->rank - 2];
     if (ka >= 0 && kb >= 0 && ka != kb)
-        return infer_bad(n, err, "The last axis of the first must equal the last but one of the second.",
+        return infer_bad(n, err,
+                         "The last axis of the first must equal the last but one of the second.",
                          "%s and %s cannot be multiplied: %lld against %lld", shape_text(a, ta),
                          shape_text(b, tb), (long long)ka, (long long)kb);
     struct shape ba = {.rank = a->rank > 2 ? a->rank - 2 : 0};

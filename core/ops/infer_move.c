@@ -1,4 +1,5 @@
-/* infer_move: new views of one tensor: reshape, flatten, squeeze, transpose, expand, repeat, flip. */
+/* infer_move: new views of one tensor: reshape, flatten, squeeze, transpose, expand, repeat, flip.
+ */
 #include <string.h>
 
 #include "core/ops/infer.h"
@@ -12,8 +13,8 @@ static bool move_out(struct node *n, const struct shape *out, const int *axis_ma
     return true;
 }
 
-/* A list from attribute `name` or else from constant operand 1.  *count -1: not known before running;
- * then *rank is the number of entries, or -1. */
+/* A list from attribute `name` or else from constant operand 1.  *count -1: not known before
+ * running; then *rank is the number of entries, or -1. */
 static bool move_list(const struct node *n, const char *name, int64_t *list, int *count, int *rank,
                       struct bpu_error *err)
 {
@@ -71,14 +72,16 @@ bool infer_reshape(struct graph *g, struct node *n, struct bpu_error *err)
     int64_t elements = shape_elements(x);
     if (elements >= 0 && open >= 0) {
         if (product == 0 || elements % product)
-            return infer_bad(n, err, "The product of the extents must divide the number of elements.",
+            return infer_bad(n, err,
+                             "The product of the extents must divide the number of elements.",
                              "%s (%lld elements) cannot be given the shape %s", shape_text(x, ta),
                              (long long)elements, shape_text(&out, tb));
         out.dim[open] = elements / product;
     } else if (elements >= 0 && elements != product) {
         return infer_bad(n, err, "Both shapes must have the same number of elements.",
-                         "%s (%lld elements) cannot be given the shape %s (%lld)", shape_text(x, ta),
-                         (long long)elements, shape_text(&out, tb), (long long)product);
+                         "%s (%lld elements) cannot be given the shape %s (%lld)",
+                         shape_text(x, ta), (long long)elements, shape_text(&out, tb),
+                         (long long)product);
     }
     return move_out(n, &out, NULL, err);
 }
@@ -116,7 +119,7 @@ bool infer_squeeze(struct graph *g, struct node *n, struct bpu_error *err)
     const struct shape *x = infer_shape(n, 0);
     unsigned set;
     bool all;
-    int map[SHAPE_MAX_RANK];
+    int map[SHAPE_MAX_RANK] = {0};
     if (x->rank < 0)
         return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (!infer_axes(n, "dim", x->rank, &set, &all, err))
@@ -141,15 +144,15 @@ bool infer_unsqueeze(struct graph *g, struct node *n, struct bpu_error *err)
     (void)g;
     const struct shape *x = infer_shape(n, 0);
     int64_t list[SHAPE_MAX_RANK];
-    int count, axis, map[SHAPE_MAX_RANK];
+    int count, axis, map[SHAPE_MAX_RANK] = {0};
     if (!infer_ints(n, "dim", list, SHAPE_MAX_RANK, &count, err))
         return false;
     if (x->rank < 0)
         return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     int rank = x->rank + count;
     if (rank > SHAPE_MAX_RANK)
-        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held", rank,
-                         SHAPE_MAX_RANK);
+        return infer_bad(n, err, NULL, "the result would have rank %d; at most %d can be held",
+                         rank, SHAPE_MAX_RANK);
     unsigned set = 0;
     for (int i = 0; i < count; i++) {
         if (!infer_axis(n, "dim", list[i], rank, &axis, err))
@@ -171,7 +174,7 @@ static bool move_permute(struct node *n, const int *order, struct bpu_error *err
 {
     const struct shape *x = infer_shape(n, 0);
     struct shape out = {.rank = x->rank};
-    int map[SHAPE_MAX_RANK];
+    int map[SHAPE_MAX_RANK] = {0};
     for (int i = 0; i < x->rank; i++) {
         out.dim[i] = x->dim[order[i]];
         map[order[i]] = i;
@@ -182,7 +185,7 @@ static bool move_permute(struct node *n, const int *order, struct bpu_error *err
 bool infer_transpose(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    int rank = infer_shape(n, 0)->rank, a, b, order[SHAPE_MAX_RANK];
+    int rank = infer_shape(n, 0)->rank, a, b, order[SHAPE_MAX_RANK] = {0};
     if (rank < 0)
         return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (!infer_axis(n, "dim0", node_int(n, "dim0", 0), rank, &a, err) ||
@@ -196,7 +199,7 @@ bool infer_transpose(struct graph *g, struct node *n, struct bpu_error *err)
 bool infer_permute(struct graph *g, struct node *n, struct bpu_error *err)
 {
     (void)g;
-    int rank = infer_shape(n, 0)->rank, count, order[SHAPE_MAX_RANK];
+    int rank = infer_shape(n, 0)->rank, count, order[SHAPE_MAX_RANK] = {0};
     int64_t list[SHAPE_MAX_RANK];
     unsigned set = 0;
     if (!infer_ints(n, "dims", list, SHAPE_MAX_RANK, &count, err))
@@ -204,7 +207,8 @@ bool infer_permute(struct graph *g, struct node *n, struct bpu_error *err)
     if (rank < 0)
         return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (count != rank)
-        return infer_bad(n, err, NULL, "dims has %d entries, but the input has rank %d", count, rank);
+        return infer_bad(n, err, NULL, "dims has %d entries, but the input has rank %d", count,
+                         rank);
     for (int i = 0; i < rank; i++) {
         if (!infer_axis(n, "dims", list[i], rank, &order[i], err))
             return false;
@@ -234,14 +238,16 @@ bool infer_expand(struct graph *g, struct node *n, struct bpu_error *err)
     if (infer_from_onnx(n)) { /* ONNX broadcasts in both directions */
         for (int i = 0; i < count; i++)
             if (list[i] < 0)
-                return infer_bad(n, err, NULL, "size has the negative extent %lld", (long long)list[i]);
+                return infer_bad(n, err, NULL, "size has the negative extent %lld",
+                                 (long long)list[i]);
         if (!infer_broadcast(x, &out, &out))
             return infer_bad(n, err, NULL, "%s cannot be expanded to %s", shape_text(x, ta),
                              shape_text(&out, tb));
         return move_out(n, &out, NULL, err);
     }
     if (count < x->rank)
-        return infer_bad(n, err, NULL, "size has %d entries, but the input has rank %d", count, x->rank);
+        return infer_bad(n, err, NULL, "size has %d entries, but the input has rank %d", count,
+                         x->rank);
     for (int i = 0; i < count; i++) {
         int k = i - (count - x->rank);
         if (list[i] < -1 || (list[i] == -1 && k < 0))
@@ -265,9 +271,10 @@ bool infer_repeat(struct graph *g, struct node *n, struct bpu_error *err)
     (void)g;
     const struct shape *x = infer_shape(n, 0);
     bool tile = strcmp(n->op->key, "tile") == 0;
-    const char *name = node_attr(n, "dims") ? "dims" : node_attr(n, "repeats") ? "repeats"
-                       : tile                                                 ? "dims"
-                                                                              : "repeats";
+    const char *name = node_attr(n, "dims")      ? "dims"
+                       : node_attr(n, "repeats") ? "repeats"
+                       : tile                    ? "dims"
+                                                 : "repeats";
     int64_t list[SHAPE_MAX_RANK];
     int count, rank;
     if (!move_list(n, name, list, &count, &rank, err))
@@ -299,7 +306,7 @@ bool infer_repeat(struct graph *g, struct node *n, struct bpu_error *err)
 
 static bool move_same(struct node *n, struct bpu_error *err)
 {
-    int map[SHAPE_MAX_RANK];
+    int map[SHAPE_MAX_RANK] = {0};
     for (int i = 0; i < SHAPE_MAX_RANK; i++)
         map[i] = i;
     return move_out(n, infer_shape(n, 0), map, err);

@@ -1,4 +1,5 @@
-/* infer_norm: normalization layers keep the shape; what is checked is that their parameters fit it. */
+/* infer_norm: normalization layers keep the shape; what is checked is that their parameters fit it.
+ */
 #include "core/ops/infer.h"
 
 /* Every parameter that is there has `want` elements in one axis. */
@@ -28,8 +29,8 @@ static bool norm_channels(const struct node *n, const char *name, const struct s
     if (a && a->kind != ATTR_NONE && want < 1)
         return infer_bad(n, err, NULL, "%s is %lld; it must be at least 1", name, (long long)want);
     if (want >= 0 && x->dim[axis] >= 0 && want != x->dim[axis])
-        return infer_bad(n, err, NULL, "%s is %lld, but the input has shape %s", name, (long long)want,
-                         shape_text(x, text));
+        return infer_bad(n, err, NULL, "%s is %lld, but the input has shape %s", name,
+                         (long long)want, shape_text(x, text));
     return norm_params(n, x->dim[axis] >= 0 ? x->dim[axis] : want, "the number of channels", err);
 }
 
@@ -104,7 +105,8 @@ bool infer_group_norm(struct graph *g, struct node *n, struct bpu_error *err)
     const struct shape *x = infer_shape(n, 0);
     int64_t groups = node_int(n, "num_groups", 0);
     if (groups < 1)
-        return infer_bad(n, err, NULL, "num_groups is %lld; it must be at least 1", (long long)groups);
+        return infer_bad(n, err, NULL, "num_groups is %lld; it must be at least 1",
+                         (long long)groups);
     if (x->rank >= 0) {
         if (!norm_rank(n, x, 2, SHAPE_MAX_RANK, err))
             return false;

@@ -46,12 +46,12 @@ static bool pool_windows(const struct node *n, int k, struct infer_window *w, st
                                      .stride = strides > 0 ? stride[i] : kernel[i],
                                      .dilation = dilation[i]};
         if (w[i].kernel < 1 || w[i].stride < 1 || w[i].dilation < 1)
-            return infer_bad(n, err, NULL,
-                             "kernel_size %lld, stride %lld and dilation %lld must be at least 1",
-                             (long long)w[i].kernel, (long long)w[i].stride,
-                             (long long)w[i].dilation);
+            return infer_bad(
+                n, err, NULL, "kernel_size %lld, stride %lld and dilation %lld must be at least 1",
+                (long long)w[i].kernel, (long long)w[i].stride, (long long)w[i].dilation);
     }
-    if (!infer_padding(n, k, w, err) || !infer_ints(n, "padding", list, 2 * MAX_SPATIAL, &pads, err))
+    if (!infer_padding(n, k, w, err) ||
+        !infer_ints(n, "padding", list, 2 * MAX_SPATIAL, &pads, err))
         return false;
     /* PyTorch's own bound; ONNX and asymmetric padding know none, but a window must not lie in the
      * padding alone. */
@@ -71,7 +71,8 @@ static bool pool_input(const struct node *n, int k, const struct shape *x, struc
 {
     char text[SHAPE_TEXT_MAX];
     if (x->rank != k + 2 && x->rank != k + 1)
-        return infer_bad(n, err, NULL, "the input has shape %s; rank %d (or %d without batch) is needed",
+        return infer_bad(n, err, NULL,
+                         "the input has shape %s; rank %d (or %d without batch) is needed",
                          shape_text(x, text), k + 2, k + 1);
     for (int i = x->rank - k - 1; i < x->rank; i++)
         if (x->dim[i] == 0)
@@ -93,9 +94,9 @@ static bool pool_infer(struct node *n, struct bpu_error *err)
             return false;
         for (int i = 0; i < k; i++) {
             int axis = x->rank - k + i;
-            if (x->dim[axis] >= 0 && !pool_extent(n, axis, x->dim[axis], &w[i],
-                                                  node_bool(n, "ceil_mode", false), &out.dim[axis],
-                                                  err))
+            if (x->dim[axis] >= 0 &&
+                !pool_extent(n, axis, x->dim[axis], &w[i], node_bool(n, "ceil_mode", false),
+                             &out.dim[axis], err))
                 return false;
         }
     }
@@ -120,13 +121,15 @@ bool infer_avg_pool(struct graph *g, struct node *n, struct bpu_error *err)
     /* PyTorch alone, and in the 3d form alone, wants the kernel to fit without the padding. */
     const struct shape *x = infer_shape(n, 0);
     int64_t kernel[3];
-    if (n->op->spatial == 3 && !infer_from_onnx(n) && x->rank >= 3 && node_ints(n, "kernel_size", kernel, 3))
+    if (n->op->spatial == 3 && !infer_from_onnx(n) && x->rank >= 3 &&
+        node_ints(n, "kernel_size", kernel, 3))
         for (int i = 0; i < 3; i++) {
             int64_t d = x->dim[x->rank - 3 + i];
             if (d >= 0 && d < kernel[i])
-                return infer_bad(n, err, "Use a smaller kernel, or pad with torch.nn.functional.pad.",
-                                 "axis %d of the input has %lld elements, fewer than kernel_size %lld",
-                                 x->rank - 3 + i, (long long)d, (long long)kernel[i]);
+                return infer_bad(
+                    n, err, "Use a smaller kernel, or pad with torch.nn.functional.pad.",
+                    "axis %d of the input has %lld elements, fewer than kernel_size %lld",
+                    x->rank - 3 + i, (long long)d, (long long)kernel[i]);
         }
     return pool_infer(n, err);
 }

@@ -3,8 +3,8 @@
  *   x (L, N, in), or (N, L, in) with batch_first, or (L, in) without a batch
  *   output (L, N, D * hidden);  h_n, c_n (D * layers, N, hidden);  D 2 when bidirectional
  *
- * ONNX gives the directions an axis of their own: output (L, D, N, hidden), or with batch_first (its
- * layout 1) output (N, L, D, hidden) and h_n (N, D, hidden); separate_directions says so. */
+ * ONNX gives the directions an axis of their own: output (L, D, N, hidden), or with batch_first
+ * (its layout 1) output (N, L, D, hidden) and h_n (N, D, hidden); separate_directions says so. */
 #include <string.h>
 
 #include "core/ops/infer.h"
@@ -27,8 +27,8 @@ static bool recurrent_input(const struct node *n, const struct shape *x, struct 
     int64_t want = node_int(n, "input_size", -1), last = x->dim[x->rank - 1];
     if (want < 0 || last < 0 || want == last)
         return true;
-    return infer_bad(n, err, NULL, "input_size is %lld, but the input has shape %s", (long long)want,
-                     shape_text(x, text));
+    return infer_bad(n, err, NULL, "input_size is %lld, but the input has shape %s",
+                     (long long)want, shape_text(x, text));
 }
 
 static bool recurrent_infer(struct graph *g, struct node *n, bool cell_state, struct bpu_error *err)
@@ -44,12 +44,14 @@ static bool recurrent_infer(struct graph *g, struct node *n, bool cell_state, st
         return false;
     if ((size && hidden < 1) || hidden > INFER_MAX_ELEMENTS || layers < 1 ||
         layers > INFER_MAX_ELEMENTS || project < 0 || project > INFER_MAX_ELEMENTS)
-        return infer_bad(n, err, NULL, "hidden_size %lld, num_layers %lld or proj_size %lld is wrong",
+        return infer_bad(n, err, NULL,
+                         "hidden_size %lld, num_layers %lld or proj_size %lld is wrong",
                          (long long)hidden, (long long)layers, (long long)project);
     if (x->rank < 0)
         return infer_out_unknown(n, 0, t, err);
     if (x->rank != 2 && x->rank != 3)
-        return infer_bad(n, err, NULL, "the input has shape %s; rank 3 (or 2 without batch) is needed",
+        return infer_bad(n, err, NULL,
+                         "the input has shape %s; rank 3 (or 2 without batch) is needed",
                          shape_text(x, text));
     if (!recurrent_input(n, x, err))
         return false;
@@ -93,11 +95,13 @@ bool infer_lstm_cell(struct graph *g, struct node *n, struct bpu_error *err)
     int64_t hidden = recurrent_hidden(n);
     const struct attr *size = node_attr(n, "hidden_size");
     if (size && hidden < 1)
-        return infer_bad(n, err, NULL, "hidden_size is %lld; it must be at least 1", (long long)hidden);
+        return infer_bad(n, err, NULL, "hidden_size is %lld; it must be at least 1",
+                         (long long)hidden);
     if (x->rank < 0)
         return infer_out_unknown(n, 0, t, err);
     if (x->rank != 1 && x->rank != 2)
-        return infer_bad(n, err, NULL, "the input has shape %s; rank 2 (or 1 without batch) is needed",
+        return infer_bad(n, err, NULL,
+                         "the input has shape %s; rank 2 (or 1 without batch) is needed",
                          shape_text(x, text));
     if (!recurrent_input(n, x, err))
         return false;
@@ -131,11 +135,12 @@ bool infer_attention(struct graph *g, struct node *n, struct bpu_error *err)
     bool fits = (q->rank == 2 || q->rank == 3) && k->rank == q->rank && v->rank == q->rank;
     if (fits) {
         int last = q->rank - 1;
-        fits = (embed < 0 || q->dim[last] < 0 || q->dim[last] == embed) &&
-               (kdim < 0 || k->dim[last] < 0 || k->dim[last] == kdim) &&
-               (vdim < 0 || v->dim[last] < 0 || v->dim[last] == vdim) &&
-               (k->dim[seq] < 0 || v->dim[seq] < 0 || k->dim[seq] == v->dim[seq]) &&
-               (!batched || q->dim[batch] < 0 || k->dim[batch] < 0 || q->dim[batch] == k->dim[batch]);
+        fits =
+            (embed < 0 || q->dim[last] < 0 || q->dim[last] == embed) &&
+            (kdim < 0 || k->dim[last] < 0 || k->dim[last] == kdim) &&
+            (vdim < 0 || v->dim[last] < 0 || v->dim[last] == vdim) &&
+            (k->dim[seq] < 0 || v->dim[seq] < 0 || k->dim[seq] == v->dim[seq]) &&
+            (!batched || q->dim[batch] < 0 || k->dim[batch] < 0 || q->dim[batch] == k->dim[batch]);
     }
     if (!fits)
         return infer_bad(n, err, NULL, "query %s, key %s and value %s do not fit embed_dim %lld",

@@ -4,14 +4,15 @@
 
 #include "core/ops/infer.h"
 
-/* The rank that a mode implies in PyTorch; 0: any image. ONNX says "linear" and "cubic" for all ranks. */
+/* The rank that a mode implies in PyTorch; 0: any image. ONNX says "linear" and "cubic" for all
+ * ranks. */
 static int mode_rank(const struct node *n, const char *mode, bool *known)
 {
     static const struct {
         const char *name;
         int rank;
-    } modes[] = {{"nearest", 0}, {"nearest-exact", 0}, {"area", 0},    {"linear", 3},
-                 {"bilinear", 4}, {"trilinear", 5},    {"bicubic", 4}, {"cubic", 4}};
+    } modes[] = {{"nearest", 0},  {"nearest-exact", 0}, {"area", 0},    {"linear", 3},
+                 {"bilinear", 4}, {"trilinear", 5},     {"bicubic", 4}, {"cubic", 4}};
     *known = true;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(mode, modes[i].name) == 0)
@@ -49,14 +50,16 @@ bool infer_interpolate(struct graph *g, struct node *n, struct bpu_error *err)
     (void)g;
     char text[SHAPE_TEXT_MAX];
     const struct shape *x = infer_shape(n, 0);
-    const char *fallback = strcmp(n->op->key, "upsampling_bilinear2d") == 0 ? "bilinear" : "nearest";
+    const char *fallback =
+        strcmp(n->op->key, "upsampling_bilinear2d") == 0 ? "bilinear" : "nearest";
     const char *mode = node_string(n, "mode", fallback);
     bool known, only4d = strncmp(n->op->key, "upsampling_", 11) == 0;
     int rank = mode_rank(n, mode, &known), sizes, scales;
     int64_t size[SHAPE_MAX_RANK];
     double scale[SHAPE_MAX_RANK];
     if (!known)
-        return infer_bad(n, err, "Modes are nearest, bilinear, bicubic, linear, trilinear and area.",
+        return infer_bad(n, err,
+                         "Modes are nearest, bilinear, bicubic, linear, trilinear and area.",
                          "mode is \"%.40s\"", mode);
     if (!infer_ints(n, "size", size, SHAPE_MAX_RANK, &sizes, err) ||
         !scale_list(n, scale, &scales, err))

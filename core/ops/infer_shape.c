@@ -1,4 +1,6 @@
 /* infer_shape: tensors about shapes, and tensors made from nothing but a shape. */
+#include <math.h>
+
 #include "core/ops/infer.h"
 
 /* torch.Tensor.size: all extents, those of start..end, or with dim one of them as a scalar. */
@@ -10,7 +12,8 @@ bool infer_size(struct graph *g, struct node *n, struct bpu_error *err)
     struct shape out = {.rank = 1, .dim = {-1}};
     if (dim && dim->kind != ATTR_NONE) {
         out.rank = 0;
-        if (rank >= 0 && (rank == 0 || !infer_axis(n, "dim", node_int(n, "dim", 0), rank, &axis, err)))
+        if (rank >= 0 &&
+            (rank == 0 || !infer_axis(n, "dim", node_int(n, "dim", 0), rank, &axis, err)))
             return infer_bad(n, err, NULL, "a scalar has no axes");
     } else if (rank >= 0) {
         int64_t start = node_int(n, "start", 0);
@@ -84,11 +87,10 @@ bool infer_arange(struct graph *g, struct node *n, struct bpu_error *err)
     if (known && v[2] == 0)
         return infer_bad(n, err, NULL, "the step is 0");
     if (known && (t == DT_UNKNOWN || dtype_is_float(t))) {
-        double count = (v[1] - v[0]) / v[2], whole = (double)(int64_t)1;
+        double count = (v[1] - v[0]) / v[2];
         if (!(count <= (double)INFER_MAX_ELEMENTS))
             return infer_bad(n, err, NULL, "there would be %g steps", count);
-        whole = count <= 0 ? 0 : (double)(int64_t)count;
-        out.dim[0] = (int64_t)whole + (count > whole);
+        out.dim[0] = count <= 0 ? 0 : (int64_t)ceil(count);
     } else if (known) {
         int64_t span;
         if (!checked_add(w[1], w[0] == INT64_MIN ? INT64_MAX : -w[0], &span) || w[2] == INT64_MIN)

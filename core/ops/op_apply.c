@@ -20,8 +20,13 @@ static bool apply_malformed(const struct node *n, struct bpu_error *err, const c
 
 static const char *kind_name(enum attr_kind k)
 {
-    static const char *const names[] = {"None",     "a bool",           "an integer",    "a number",
-                                        "a string", "a list of integers", "a list of numbers"};
+    static const char *const names[] = {"None",
+                                        "a bool",
+                                        "an integer",
+                                        "a number",
+                                        "a string",
+                                        "a list of integers",
+                                        "a list of numbers"};
     return (unsigned)k < sizeof names / sizeof *names ? names[k] : "something else";
 }
 
@@ -33,11 +38,11 @@ static bool kind_fits(enum attr_kind want, const struct attr *a)
     case ATTR_NONE: return true;
     case ATTR_BOOL:
     case ATTR_INT:
-        return a->kind == ATTR_INT || a->kind == ATTR_BOOL || (a->kind == ATTR_INTS && a->count == 1);
+        return a->kind == ATTR_INT || a->kind == ATTR_BOOL ||
+               (a->kind == ATTR_INTS && a->count == 1);
     case ATTR_FLOAT: return a->kind == ATTR_FLOAT || a->kind == ATTR_INT || a->kind == ATTR_BOOL;
     case ATTR_STRING: return a->kind == ATTR_STRING;
-    case ATTR_INTS:
-        return a->kind == ATTR_INTS || a->kind == ATTR_INT || (list && a->count == 0);
+    case ATTR_INTS: return a->kind == ATTR_INTS || a->kind == ATTR_INT || (list && a->count == 0);
     case ATTR_FLOATS: return list || a->kind == ATTR_FLOAT || a->kind == ATTR_INT;
     }
     return false;
@@ -163,7 +168,7 @@ static bool apply_fold(struct graph *g, struct node *n, struct bpu_error *err)
 bool op_apply(struct graph *g, struct node *n, struct bpu_error *err)
 {
     if (!n->op)
-        return true; /* its outputs keep what the file says of them, or stay unknown */
+        return true;              /* its outputs keep what the file says of them, or stay unknown */
     if (n->fold == FOLD_CONSTANT) /* applied before, perhaps with other shapes */
         for (int i = 0; i < n->output_count; i++)
             n->outputs[i]->constant = NULL;

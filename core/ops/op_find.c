@@ -1,9 +1,9 @@
 /* op_find: from a name to its row.
  *
- * Every canonical name and alias goes into an open hash table of fixed size, filled once per process at the first
- * call.  Suggestions for a name that is in no row compare last components by edit distance. */
+ * Every canonical name and alias goes into an open hash table of fixed size, filled before main()
+ * runs and constant from then on, so that no lock is needed.  Suggestions for a name that is in no
+ * row compare last components by edit distance. */
 #include <ctype.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "core/ops/op.h"
@@ -27,7 +27,6 @@ struct spelling {
     const struct op *op;
 };
 static struct spelling slots[SLOTS];
-static pthread_once_t filled = PTHREAD_ONCE_INIT;
 
 static uint32_t hash(const char *s, size_t n)
 {
@@ -63,7 +62,7 @@ static const char *next_word(const char **list, size_t *n)
     return *n ? s : NULL;
 }
 
-static void fill(void)
+__attribute__((constructor)) static void fill(void)
 {
     size_t count, n;
     const struct op *rows = op_table(&count);
@@ -78,7 +77,6 @@ static void fill(void)
 
 const struct op *op_find(const char *name)
 {
-    pthread_once(&filled, fill);
     const struct spelling *p = probe(name, strlen(name));
     return p && p->text ? p->op : NULL;
 }

@@ -3,8 +3,14 @@
 #include "core/ops/infer.h"
 
 /* R: the operator cannot do without it; O: there is a default. */
-#define R(name, kind) {name, ATTR_##kind, true}
-#define O(name, kind) {name, ATTR_##kind, false}
+#define R(name, kind)                                                                              \
+    {                                                                                              \
+        name, ATTR_##kind, true                                                                    \
+    }
+#define O(name, kind)                                                                              \
+    {                                                                                              \
+        name, ATTR_##kind, false                                                                   \
+    }
 #define ATTRS(id, ...)                                                                             \
     static const struct op_attr attrs_##id[] = {__VA_ARGS__, {NULL, ATTR_NONE, false}}
 
@@ -17,8 +23,8 @@ ATTRS(deconv, O("in_channels", INT), O("out_channels", INT), O("kernel_size", IN
       O("groups", INT), O("padding_mode", STRING), O("bias", BOOL));
 ATTRS(linear, O("in_features", INT), O("out_features", INT), O("weight_layout", STRING),
       O("bias", BOOL));
-ATTRS(max_pool, R("kernel_size", INTS), O("stride", INTS), O("padding", INTS),
-      O("dilation", INTS), O("return_indices", BOOL), O("ceil_mode", BOOL));
+ATTRS(max_pool, R("kernel_size", INTS), O("stride", INTS), O("padding", INTS), O("dilation", INTS),
+      O("return_indices", BOOL), O("ceil_mode", BOOL));
 ATTRS(avg_pool, R("kernel_size", INTS), O("stride", INTS), O("padding", INTS), O("ceil_mode", BOOL),
       O("count_include_pad", BOOL), O("divisor_override", INT));
 ATTRS(lp_pool, R("kernel_size", INTS), O("norm_type", FLOAT), O("stride", INTS), O("padding", INTS),
@@ -83,7 +89,8 @@ ATTRS(roi_align, O("output_size", INTS), O("spatial_scale", FLOAT), O("sampling_
       O("aligned", BOOL), O("mode", STRING));
 ATTRS(anchors, O("sizes", NONE), O("aspect_ratios", NONE));
 ATTRS(nms, O("iou_threshold", FLOAT));
-ATTRS(unique, O("dim", INT), O("sorted", BOOL), O("return_inverse", BOOL), O("return_counts", BOOL));
+ATTRS(unique, O("dim", INT), O("sorted", BOOL), O("return_inverse", BOOL),
+      O("return_counts", BOOL));
 ATTRS(quantize, O("scale", FLOAT), O("zero_point", INT), O("dtype", STRING));
 ATTRS(dropout, O("p", FLOAT), O("inplace", BOOL));
 ATTRS(to, R("dtype", STRING));
@@ -101,13 +108,23 @@ ATTRS(fill, O("value", FLOAT));
 #undef O
 #undef ATTRS
 
-/* OP: a row. OPX: a row with more to say after the aliases (params, spatial, identity, shape_only). */
+/* OP: a row. OPX: a row with more to say after the aliases (params, spatial, identity, shape_only).
+ */
 #define OP(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_)                 \
     OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_, .params = "")
 #define OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_, ...)           \
-    {.name = name_, .key = key_, .onnx = onnx_, .aliases = also_, .class = OPC_##class_,           \
-     .min_inputs = lo_, .max_inputs = hi_, .outputs = outs_, .attrs = attrs_##set_,                \
-     .infer = infer_##rule_, .fold = fold_, __VA_ARGS__},
+    {.name = name_,                                                                                \
+     .key = key_,                                                                                  \
+     .onnx = onnx_,                                                                                \
+     .aliases = also_,                                                                             \
+     .class = OPC_##class_,                                                                        \
+     .min_inputs = lo_,                                                                            \
+     .max_inputs = hi_,                                                                            \
+     .outputs = outs_,                                                                             \
+     .attrs = attrs_##set_,                                                                        \
+     .infer = infer_##rule_,                                                                       \
+     .fold = fold_,                                                                                \
+     __VA_ARGS__},
 
 static const struct op rows[] = {
 #include "core/ops/op_table.def"

@@ -22,19 +22,20 @@ normalise() {
 }
 
 passed=0 failed=0
+ok() { passed=$((passed + 1)); echo "ok golden $1"; }
+not_ok() { failed=$((failed + 1)); echo "not ok golden $1"; }
 judge() { # the golden file, what was made
+    name_of=${1##*/}
     if [ $update = yes ]; then
         cp "$2" "$1"
-        passed=$((passed + 1))
+        ok "$name_of"
     elif [ ! -f "$1" ]; then
-        failed=$((failed + 1))
-        echo "FAILED ${1##*/}: there is no golden file; make it with --update" >&2
+        not_ok "$name_of: there is no golden file; make it with --update"
     elif cmp -s "$1" "$2"; then
-        passed=$((passed + 1))
+        ok "$name_of"
     else
-        failed=$((failed + 1))
-        echo "FAILED ${1##*/}" >&2
-        diff -u "$1" "$2" | head -20 >&2
+        not_ok "$name_of"
+        diff -u "$1" "$2" | head -20
     fi
 }
 
@@ -54,7 +55,7 @@ for model in tests/fixtures/*.onnx tests/fixtures/*.json; do
         if [ $code -le 1 ]; then
             normalise "$work/json" >"$work/made"
             judge "$golden/$name.$march.json" "$work/made"
-            [ -f "$golden/$name.err" ] && { failed=$((failed + 1)); echo "FAILED $name: read, but must be refused" >&2; }
+            [ -f "$golden/$name.err" ] && not_ok "$name: read, but must be refused"
         else
             { echo "exit $code"; cat "$work/stderr"; } >"$work/made"
             judge "$golden/$name.err" "$work/made"

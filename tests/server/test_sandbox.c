@@ -67,6 +67,12 @@ static int __attribute__((noinline)) recurse(int depth)
     return depth == INT_MAX ? 0 : recurse(depth + 1) + frame[0];
 }
 
+static void __attribute__((noinline, no_sanitize("undefined", "address"))) fault(void)
+{
+    volatile int *null = NULL;
+    *null = 1;
+}
+
 static void bomb(void)
 {
     for (;;) {
@@ -82,7 +88,6 @@ static bool fake_job(const struct job_request *q, const void *data, size_t size,
                      struct bpu_error *err)
 {
     char what[64], text[256];
-    volatile int *null = NULL;
     snprintf(what, sizeof what, "%.*s", (int)size, (const char *)data);
     progress(ctx, "import", 0.5);
     if (strcmp(what, "loop") == 0)
@@ -94,7 +99,7 @@ static bool fake_job(const struct job_request *q, const void *data, size_t size,
     if (strcmp(what, "bomb") == 0)
         bomb();
     if (strcmp(what, "segv") == 0)
-        *null = 1;
+        fault();
     if (strcmp(what, "abort") == 0)
         abort();
     if (strcmp(what, "exit") == 0)

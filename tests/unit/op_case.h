@@ -1,6 +1,7 @@
-/* op_case: reads the case files that make_infer_cases.py writes, and runs one case.
+/* op_case: reads the case files that make_infer_cases.py writes, and builds the node of a case.
+ * Include it after cmocka.h.
  *
- *   op | attributes | inputs | params | outputs, or "error"                                        */
+ *   op | attributes | inputs | params | outputs, or "error" */
 #ifndef BPU_UNIT_OP_CASE_H
 #define BPU_UNIT_OP_CASE_H
 
@@ -10,6 +11,21 @@
 #include <string.h>
 
 #include "core/ops/op.h"
+
+/* A graph of its own for every case. */
+struct fixture {
+    struct arena arena;
+    struct graph *graph;
+    struct bpu_error err;
+};
+
+static inline void fixture_init(struct fixture *f, size_t quota)
+{
+    f->err = (struct bpu_error){.code = BPU_NONE};
+    arena_init(&f->arena, quota);
+    f->graph = graph_new(&f->arena, "test", "graph-json", &f->err);
+    assert_non_null(f->graph);
+}
 
 #define CASE_FIELDS 5
 #define CASE_TENSORS 16
@@ -148,7 +164,8 @@ static inline bool case_cut(char *line, struct op_case *c)
 }
 
 /* The node of a case in graph g, not applied yet. NULL if the case cannot be built. */
-static inline struct node *case_build(struct graph *g, const struct op_case *c, struct bpu_error *err)
+static inline struct node *case_build(struct graph *g, const struct op_case *c,
+                                      struct bpu_error *err)
 {
     struct node *n = graph_add_node(g, "node", c->field[0], err);
     struct case_tensor t;

@@ -5,6 +5,7 @@
  *   verdict legal|illegal
  *   error|warning|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings, in order, no others
  *   folded NODE [INTO]    legal NODE    eager RULE REPLACEMENT    option dtype.NODE=DTYPE
+ * Where there is a sibling .txt, it is the whole report for a terminal.
  * What the cases cannot reach one by one is generated from the data of the marches: a legal node at
  * the bound of each limit and an illegal one just past it. */
 #include <glob.h>
@@ -68,8 +69,8 @@ static void write_findings(const struct check_result *r, struct buf *out)
     for (int i = 0; i < r->finding_count; i++) {
         const struct finding *f = &r->findings[i];
         const char *kind = f->induced ? "induced" : severity_name(f->severity);
-        buf_printf(out, "%s %s %s %s %s \"%s\"\n", kind, f->rule, f->node->name, f->table, f->actual,
-                   f->limit);
+        buf_printf(out, "%s %s %s %s %s \"%s\"\n", kind, f->rule, f->node->name, f->table,
+                   f->actual, f->limit);
     }
 }
 
@@ -148,11 +149,25 @@ static void test_case(void **state)
     /* every finding must be worth reading */
     for (int i = 0; i < r->finding_count; i++) {
         const struct finding *f = &r->findings[i];
-        if (!f->message || !*f->message || !f->row || (f->severity == SEVERITY_ERROR && !f->hint &&
-                                                       f->limit[0] == '\0')) {
+        if (!f->message || !*f->message || !f->row ||
+            (f->severity == SEVERITY_ERROR && !f->hint && f->limit[0] == '\0')) {
             print_error("%s: %s says too little\n", path, f->rule);
             wrong++;
         }
+    }
+    snprintf(expect_path, sizeof(expect_path), "%.*s.txt", (int)(strlen(path) - 5), path);
+    FILE *f = fopen(expect_path, "rb");
+    if (f) {
+        fclose(f);
+        char *golden = slurp(expect_path, &expect_size);
+        struct report_head head = {"id", "model.json", "graph-json"};
+        buf_clear(&got);
+        assert_true(report_check_text(r, &head, &got, &err));
+        if (strcmp(golden, buf_str(&got)) != 0) {
+            print_error("%s: the report differs:\n%s", expect_path, buf_str(&got));
+            wrong++;
+        }
+        free(golden);
     }
     buf_fini(&got);
     arena_fini(&a);
@@ -176,7 +191,14 @@ struct spec {
 
 static struct spec spec_default(void)
 {
-    struct spec s = {.n = 1, .c = 4, .d = 4, .h = 8, .w = 8, .out_channels = 4, .groups = 1, .inputs = 1,
+    struct spec s = {.n = 1,
+                     .c = 4,
+                     .d = 4,
+                     .h = 8,
+                     .w = 8,
+                     .out_channels = 4,
+                     .groups = 1,
+                     .inputs = 1,
                      .scale = 1,
                      .rank = -1};
     for (int i = 0; i < 3; i++) {
@@ -215,6 +237,23 @@ static int window_axes(const char *op)
                : 0;
 }
 
+/* Channels have several names in the tables and one finding. */
+static bool same_rule(const char *a, const char *b)
+{
+    static const char *const in[] = {"in_channels", "in_channels_per_group", "in_features", "C"};
+    static const char *const out[] = {"out_channels", "out_channels_per_group", "out_features"};
+    int a_in = 0, b_in = 0, a_out = 0, b_out = 0;
+    for (size_t i = 0; i < 4; i++) {
+        a_in += strcmp(strrchr(a, '.') + 1, in[i]) == 0;
+        b_in += strcmp(strrchr(b, '.') + 1, in[i]) == 0;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        a_out += strcmp(strrchr(a, '.') + 1, out[i]) == 0;
+        b_out += strcmp(strrchr(b, '.') + 1, out[i]) == 0;
+    }
+    return strcmp(a, b) == 0 || (a_in && b_in) || (a_out && b_out);
+}
+
 /* A graph of one node `op` as the spec says; its findings of `rule` are counted. -1: the spec does
  * not make sense (inference refuses it). */
 static int judge_spec(const struct march *m, const char *op, const struct spec *s, enum dtype t,
@@ -239,7 +278,7 @@ static int judge_spec(const struct march *m, const char *op, const struct spec *
         snprintf(name, sizeof(name), "x%d", i);
         struct value *x = s->rank >= 0   ? add_input(g, name, s->rank, ranked, t, &err)
                           : spatial == 3 ? add_input(g, name, 5, map5, t, &err)
-                                       : add_input(g, name, 4, map4, t, &err);
+                                         : add_input(g, name, 4, map4, t, &err);
         assert_true(node_add_input(g, n, x, &err));
     }
     if (spatial) {
@@ -255,7 +294,8 @@ static int judge_spec(const struct march *m, const char *op, const struct spec *
             assert_true(node_set_int(g, n, "groups", s->groups, &err));
         }
         if (strstr(op, "Transpose"))
-            assert_true(node_set_ints(g, n, "output_padding", s->output_padding + from, spatial, &err));
+            assert_true(
+                node_set_ints(g, n, "output_padding", s->output_padding + from, spatial, &err));
     } else if (strcmp(op, "torch.nn.Linear") == 0) {
         assert_true(node_set_int(g, n, "in_features", s->w, &err));
         assert_true(node_set_int(g, n, "out_features", s->out_channels, &err));
@@ -307,9 +347,9 @@ static int judge_spec(const struct march *m, const char *op, const struct spec *
         fail_msg("%s: %s", op, err.message);
     found = 0;
     for (int i = 0; i < r->finding_count; i++) {
-        if (r->findings[i].node == n && strcmp(r->findings[i].rule, rule) == 0) {
-            found++;
-            *severity = r->findings[i].severity;
+        if (r->findings[i].node == n && same_rule(r->findings[i].rule, rule)) {
+            if (!found++ || r->findings[i].severity < *severity)
+                *severity = r->findings[i].severity;
         }
     }
 out:
@@ -324,15 +364,9 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
     bool transposed = strstr(op, "Transpose") != NULL, weight = l->operand == OPERAND_WEIGHT;
     int axis = -1;
     switch (l->quantity) {
-    case Q_KERNEL_D:
-        axis = 0;
-        break;
-    case Q_KERNEL_H:
-        axis = 1;
-        break;
-    case Q_KERNEL_W:
-        axis = 2;
-        break;
+    case Q_KERNEL_D: axis = 0; break;
+    case Q_KERNEL_H: axis = 1; break;
+    case Q_KERNEL_W: axis = 2; break;
     case Q_D:
     case Q_H:
     case Q_W:
@@ -398,9 +432,7 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
         s->groups = v;
         s->c = s->out_channels = 4 * v;
         return v >= 1;
-    case Q_IN_CHANNELS:
-        s->c = v;
-        return v >= 1;
+    case Q_IN_CHANNELS: s->c = v; return v >= 1;
     case Q_IN_CHANNELS_PER_GROUP:
         s->c = l->when == WHEN_PLAIN_CONV || strcmp(op, "torch.nn.Linear") == 0 ? v : 2 * v;
         s->groups = s->c == v ? 1 : 2;
@@ -419,12 +451,8 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
         if (strcmp(op, "torch.cat") == 0)
             s->c = v;
         return v >= 1;
-    case Q_IN_FEATURES:
-        s->w = v;
-        return true;
-    case Q_OUT_FEATURES:
-        s->out_channels = v;
-        return true;
+    case Q_IN_FEATURES: s->w = v; return true;
+    case Q_OUT_FEATURES: s->out_channels = v; return true;
     case Q_N:
         if (weight) {
             *(transposed ? &s->c : &s->out_channels) = v;
@@ -433,12 +461,8 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
         }
         s->n = v;
         return v >= 1;
-    case Q_BATCH:
-        s->n = v;
-        return v >= 1;
-    case Q_C:
-        *(weight && transposed ? &s->out_channels : &s->c) = v;
-        return v >= 1;
+    case Q_BATCH: s->n = v; return v >= 1;
+    case Q_C: *(weight && transposed ? &s->out_channels : &s->c) = v; return v >= 1;
     case Q_HW:
         s->h = 1;
         s->w = v;
@@ -456,16 +480,10 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
         s->c = v;
         s->h = s->w = 1;
         return true;
-    case Q_DIM_HIGHEST:
-        s->n = v;
-        return v >= 1;
+    case Q_DIM_HIGHEST: s->n = v; return v >= 1;
     case Q_DIM_OTHER:
-    case Q_DIM_SIZE:
-        s->w = v;
-        return v >= 1;
-    case Q_NUM_INPUTS:
-        s->inputs = (int)v;
-        return v >= 1;
+    case Q_DIM_SIZE: s->w = v; return v >= 1;
+    case Q_NUM_INPUTS: s->inputs = (int)v; return v >= 1;
     case Q_WEIGHT_ELEMS:
         /* 1 x v weights: one row over v channels */
         for (int k = 0; k < 3; k++)
@@ -474,8 +492,7 @@ static bool spec_set(struct spec *s, const char *op, const struct limit *l, int6
             return false;
         s->c = transposed ? v / 4 : v;
         return true;
-    default:
-        return false;
+    default: return false;
     }
     s->kernel[axis] = v;
     s->d = s->d > v ? s->d : v;
@@ -524,11 +541,12 @@ static void probe(const struct march *m, const struct op *op, const struct limit
         /* at the bound of the table that decides, the other one may still warn */
         if (side == 0 && (found == 0 || severity != SEVERITY_ERROR)) {
             tally->at_bound++;
-        } else if (side == 1 && found == 1 && severity == want) {
+        } else if (side == 1 && found >= 1 && severity == want) {
             tally->past_bound++;
         } else {
-            print_error("%s %s on %s: %s = %lld gives %d findings%s\n", op->name, rule, march_name(m),
-                        quantity_rows[l->quantity].name, (long long)(side ? past : at), found,
+            print_error("%s %s on %s: %s = %lld gives %d findings%s\n", op->name, rule,
+                        march_name(m), quantity_rows[l->quantity].name,
+                        (long long)(side ? past : at), found,
                         found ? severity == SEVERITY_ERROR ? " (error)" : " (warning)" : "");
             tally->wrong++;
         }
@@ -546,8 +564,8 @@ static bool binds(const struct limit *l)
     return false;
 }
 
-static void probe_list(const struct march *m, const struct op *op, const struct limit *list, enum dtype t,
-                       enum severity want, struct tally *tally)
+static void probe_list(const struct march *m, const struct op *op, const struct limit *list,
+                       enum dtype t, enum severity want, struct tally *tally)
 {
     int rank = window_axes(op->name) == 3 ? 5 : 4;
     for (const struct limit *l = list; l && l->quantity != Q_NONE; l++) {
@@ -689,7 +707,8 @@ static void test_march_find_ignores_case(void **state)
 static const char hostile[] =
     "{\"format\": \"bpuhub.graph/1\", \"name\": \"h\","
     " \"inputs\": [{\"name\": \"a\\\"b\\u0007<c>\", \"shape\": [1,3,8,8], \"dtype\": \"float32\"}],"
-    " \"nodes\": [{\"name\": \"n\\u001b[31m\\\\\", \"op\": \"acme\\n.Op\", \"inputs\": [\"a\\\"b\\u0007<c>\"],"
+    " \"nodes\": [{\"name\": \"n\\u001b[31m\\\\\", \"op\": \"acme\\n.Op\", \"inputs\": "
+    "[\"a\\\"b\\u0007<c>\"],"
     " \"outputs\": [\"y\"]}], \"outputs\": [\"y\"]}";
 
 static struct check_result *check_text(struct arena *a, const char *text, const char *march,
@@ -735,17 +754,19 @@ static void test_reports_escape_what_the_file_says(void **state)
 static const char small[] =
     "{\"format\": \"bpuhub.graph/1\", \"name\": \"s\","
     " \"inputs\": [{\"name\": \"x\", \"shape\": [1,3,8,8], \"dtype\": \"float32\"}],"
-    " \"nodes\": [{\"name\": \"c\", \"op\": \"torch.nn.Conv2d\", \"inputs\": [\"x\"], \"outputs\": [\"y\"],"
+    " \"nodes\": [{\"name\": \"c\", \"op\": \"torch.nn.Conv2d\", \"inputs\": [\"x\"], \"outputs\": "
+    "[\"y\"],"
     " \"attrs\": {\"in_channels\": 3, \"out_channels\": 4, \"kernel_size\": 33, \"padding\": 16}}],"
     " \"outputs\": [\"y\"]}";
 
 /* Every field of the contract, with its type. */
 static void test_report_has_the_fields_of_the_contract(void **state)
 {
-    static const char *const finding_keys[] = {"rule",  "severity", "node",  "op",
-                                               "message", "actual", "limit", "hint",
-                                               "eager_replacement", "cause", "table", "source_op"};
-    static const char *const sums[] = {"nodes", "legal", "illegal", "folded", "errors", "warnings", "advice"};
+    static const char *const finding_keys[] = {
+        "rule", "severity",          "node",  "op",    "message",  "actual", "limit",
+        "hint", "eager_replacement", "cause", "table", "source_op"};
+    static const char *const sums[] = {"nodes",  "legal",    "illegal", "folded",
+                                       "errors", "warnings", "advice"};
     struct bpu_error err = {0};
     struct arena a;
     struct buf out;
@@ -783,7 +804,8 @@ static void test_report_has_the_fields_of_the_contract(void **state)
 
 static void test_overrides_that_mean_nothing_are_refused(void **state)
 {
-    static const struct check_override bad[] = {{"nosuch", "qint16"}, {"c", "int16"}, {"x", "float32"}};
+    static const struct check_override bad[] = {
+        {"nosuch", "qint16"}, {"c", "int16"}, {"x", "float32"}};
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct bpu_error err = {0};

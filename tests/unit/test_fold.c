@@ -9,20 +9,6 @@
 #include "core/ops/op.h"
 #include "tests/unit/op_case.h"
 
-struct fixture {
-    struct arena arena;
-    struct graph *graph;
-    struct bpu_error err;
-};
-
-static void fixture_init(struct fixture *f, size_t quota)
-{
-    f->err = (struct bpu_error){.code = BPU_NONE};
-    arena_init(&f->arena, quota);
-    f->graph = graph_new(&f->arena, "test", "graph-json", &f->err);
-    assert_non_null(f->graph);
-}
-
 static struct node *build(struct fixture *f, const char *op, const char *attrs, const char *inputs)
 {
     const char *from[4] = {op, attrs, inputs, ""};
