@@ -27,14 +27,14 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
         -Wvla -Wundef -Wformat=2 -Werror
 # What Debian 12 needs to build and run, to test, and to make the networks of the zoo.
 DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
-        libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libgraphviz-dev libseccomp-dev \
+        libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libseccomp-dev \
         libssl-dev curl ca-certificates
 TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium nodejs npm procps
 ZOO_DEPS  := python3-torch python3-torchvision python3-onnx
 LINT_DEPS := clang clang-tidy cppcheck
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-PKGS := libmicrohttpd jansson sqlite3 libprotobuf-c libzip libgvc libseccomp libcrypto
+PKGS := libmicrohttpd jansson sqlite3 libprotobuf-c libzip libseccomp libcrypto
 ifneq ($(shell command -v pkg-config),) # else only the deps targets can run
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) | sed 's/-I/-isystem /g')
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))

@@ -209,7 +209,6 @@ int cli_visualize(int argc, char **argv)
     struct buf out;
     struct check_result *r = NULL;
     buf_init(&out, BUF_DEFAULT_CAP);
-    draw_warm_up();
     bool ok = open_model(&c, &err) && (!c.march || (r = judge(&c, &err))) &&
               draw_svg(c.graph, r, &out, &err) && cli_write(c.output, &out, &err);
     code = ok ? 0 : cli_fail(&c.cli, &err);

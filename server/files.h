@@ -19,17 +19,17 @@ struct files_hash {
 };
 
 bool files_hash_init(struct files_hash *h, struct bpu_error *err) BPU_CHECKED;
-bool files_hash_add(struct files_hash *h, const void *data, size_t n, struct bpu_error *err)
-    BPU_CHECKED;
+bool files_hash_add(struct files_hash *h, const void *data, size_t n,
+                    struct bpu_error *err) BPU_CHECKED;
 /* Writes the digest in hex and releases h. */
-bool files_hash_end(struct files_hash *h, char hex[FILES_SHA256_HEX], struct bpu_error *err)
-    BPU_CHECKED;
+bool files_hash_end(struct files_hash *h, char hex[FILES_SHA256_HEX],
+                    struct bpu_error *err) BPU_CHECKED;
 /* Releases h without a digest; harmless after files_hash_end(). */
 void files_hash_drop(struct files_hash *h);
 
 /* SHA-256 of a block of memory, in hex. */
-bool files_sha256(const void *data, size_t n, char hex[FILES_SHA256_HEX], struct bpu_error *err)
-    BPU_CHECKED;
+bool files_sha256(const void *data, size_t n, char hex[FILES_SHA256_HEX],
+                  struct bpu_error *err) BPU_CHECKED;
 /* True for 64 lower-case hexadecimal digits: the only names that may become a path. */
 bool files_sha256_valid(const char *s);
 

@@ -1,4 +1,4 @@
-/* Design: libmicrohttpd with epoll and one internal thread.  Its access handler is called for the
+/* Design: libmicrohttpd with epoll on one thread.  Its access handler is called for the
  * head, for each piece of the body, at the body's end, and again after each resumption; this file
  * turns that into: route and guard at the head, feed the body, call the handler once, send what it
  * (or a task on another thread) prepared.
@@ -9,6 +9,8 @@
 #include "server/http.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -27,6 +29,8 @@
 #define ARENA_QUOTA ((size_t)64 << 20)
 #define DROP_BEFORE_ANSWER ((int64_t)4 << 20)
 #define DRAIN_SECONDS 10
+#define BUSY_WAIT_MS 5
+#define IDLE_WAIT_MS 100
 
 uint64_t clock_us(void)
 {
@@ -286,16 +290,50 @@ static unsigned connections_max(void)
                                              : DESCRIPTORS_KEPT;
 }
 
+/* The HTTP thread. It runs libmicrohttpd's loop itself, with a bound on each wait, because the
+ * library's own thread can sleep on work: after a full batch of 128 events it waits for more
+ * without a limit before it looks at what it has (0.9.75). Seen as a stall of all connections under
+ * load. */
+static void *http_loop(void *arg)
+{
+    struct http_server *h = arg;
+    bool quiesced = false;
+    while (!atomic_load(&h->stopping)) {
+        if (!quiesced && atomic_load(&h->draining)) {
+            MHD_socket listening = MHD_quiesce_daemon(h->daemon);
+            if (listening != MHD_INVALID_SOCKET)
+                close(listening);
+            quiesced = true;
+        }
+        bool busy = atomic_load(&h->open_requests) > 0;
+        if (MHD_run_wait(h->daemon, busy ? BUSY_WAIT_MS : IDLE_WAIT_MS) != MHD_YES)
+            usleep(1000); /* no memory, or descriptors gone: not in a tight loop */
+    }
+    return NULL;
+}
+
 bool http_start(struct http_server *h, int socket, struct bpu_error *err)
 {
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-        on_request, h, MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-        h, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
+        MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT, MHD_OPTION_CONNECTION_LIMIT,
         connections_max(), MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_END);
     if (!h->daemon)
         return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&h->thread, NULL, http_loop, h);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) {
+        /* The socket stays the caller's. */
+        (void)MHD_quiesce_daemon(h->daemon);
+        MHD_stop_daemon(h->daemon);
+        h->daemon = NULL;
+        return error_set(err, BPU_SERVER, NULL, "the HTTP thread cannot be started");
+    }
     return true;
 }
 
@@ -315,15 +353,14 @@ void http_stop(struct http_server *h)
     if (!h->daemon)
         return;
     atomic_store(&h->draining, true);
-    MHD_socket listening = MHD_quiesce_daemon(h->daemon);
-    if (listening != MHD_INVALID_SOCKET)
-        close(listening);
     watch_drain(h->watch);
     counter_drain(&h->open_requests, DRAIN_SECONDS * 1000);
     /* From here on nothing new is suspended, and the lanes resume what is: libmicrohttpd must not
      * be stopped with suspended connections. */
     atomic_store(&h->closing, true);
     counter_drain(&h->suspended, 3600 * 1000);
+    atomic_store(&h->stopping, true);
+    pthread_join(h->thread, NULL);
     MHD_stop_daemon(h->daemon);
     h->daemon = NULL;
 }

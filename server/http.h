@@ -15,6 +15,7 @@
 #define BPU_SERVER_HTTP_H
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -88,7 +89,8 @@ struct http_server {
     struct replay *replay;
     bool loopback; /* Host headers are checked */
     int port;
-    atomic_bool draining;
+    pthread_t thread; /* the HTTP thread */
+    atomic_bool draining, stopping;
     atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
     struct wake *wake;

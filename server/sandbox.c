@@ -49,32 +49,57 @@ struct sandbox {
 
 static const int allowed[] = {
     /* open descriptors */
-    SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev),
-    SCMP_SYS(lseek), SCMP_SYS(close),
+    SCMP_SYS(read),
+    SCMP_SYS(pread64),
+    SCMP_SYS(readv),
+    SCMP_SYS(write),
+    SCMP_SYS(writev),
+    SCMP_SYS(lseek),
+    SCMP_SYS(close),
     /* memory; mmap, mprotect and mremap have conditions, below */
-    SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(brk),
+    SCMP_SYS(madvise),
     /* clocks, locks, random numbers */
-    SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres), SCMP_SYS(gettimeofday), SCMP_SYS(time),
-    SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(futex), SCMP_SYS(sched_yield),
-    SCMP_SYS(getrandom), SCMP_SYS(restart_syscall), SCMP_SYS(rseq),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_getres),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(time),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(futex),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(rseq),
     /* itself; sysinfo is what qsort() asks for the size of memory */
-    SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getrusage), SCMP_SYS(sysinfo),
-    SCMP_SYS(sigaltstack), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(exit),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(exit),
     SCMP_SYS(exit_group),
 #if SANITIZED
     /* reports and shadow memory */
-    SCMP_SYS(rt_sigaction), SCMP_SYS(getppid), SCMP_SYS(sched_getaffinity), SCMP_SYS(prctl),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(getppid),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(prctl),
 #endif
 };
 
 /* Calls that libraries make out of curiosity and that may fail: how a stream should be buffered,
  * what the limits are. */
 static const int refused[] = {
-    SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
+    SCMP_SYS(fstat),    SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
 #if SANITIZED
     SCMP_SYS(readlink), SCMP_SYS(prlimit64),
 #else
-    SCMP_SYS(prlimit64), SCMP_SYS(getrlimit), SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(prlimit64), SCMP_SYS(getrlimit),  SCMP_SYS(sched_getaffinity),
 #endif
 };
 
@@ -145,9 +170,9 @@ void sandbox_syscall_name(int number, char *out, size_t n)
  * child that runs one job. */
 static struct {
     struct sandbox_note *note;
-    size_t probe;          /* bytes that should be available if memory is not short */
-    char *stack_top;       /* an address near the beginning of the stack */
-    pid_t parent;          /* the worker */
+    size_t probe;    /* bytes that should be available if memory is not short */
+    char *stack_top; /* an address near the beginning of the stack */
+    pid_t parent;    /* the worker */
     _Alignas(64) char handler_stack[32768];
 } crash;
 

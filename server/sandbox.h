@@ -3,9 +3,9 @@
  * Before a model is looked at, the child gives up everything but the memory it has and one pipe:
  * all other descriptors are closed, environment and privileges are gone, limits stand on address
  * space, processor time, files and processes, it dies with its worker, and a seccomp filter, loaded
- * last, lets through only system calls on memory, on open descriptors and on clocks.  Any other call
- * ends the process with SIGSYS.  Nothing here needs root; where the kernel allows user namespaces,
- * network, IPC and mounts can be left as well. */
+ * last, lets through only system calls on memory, on open descriptors and on clocks.  Any other
+ * call ends the process with SIGSYS.  Nothing here needs root; where the kernel allows user
+ * namespaces, network, IPC and mounts can be left as well. */
 #ifndef BPU_SERVER_SANDBOX_H
 #define BPU_SERVER_SANDBOX_H
 

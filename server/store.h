@@ -8,8 +8,8 @@
  * A file is written under tmp/, fsynced, renamed into place, its folder fsynced, and only then the
  * row that names it is committed (synchronous=FULL): acknowledged means durable.
  *
- * A handle belongs to one thread.  Texts handed out live in the caller's struct (fixed fields) or in
- * the arena that the caller passes.  Times are milliseconds since 1970 (UTC). */
+ * A handle belongs to one thread.  Texts handed out live in the caller's struct (fixed fields) or
+ * in the arena that the caller passes.  Times are milliseconds since 1970 (UTC). */
 #ifndef BPU_SERVER_STORE_H
 #define BPU_SERVER_STORE_H
 
@@ -29,7 +29,8 @@ struct store_model {
     char format[24]; /* "onnx", "torchscript", "pt2", "graph-json" */
     int64_t bytes;
     int64_t created;
-    const char *info; /* JSON {"inputs","outputs","nodes","parameters"} or NULL before a first job */
+    const char
+        *info; /* JSON {"inputs","outputs","nodes","parameters"} or NULL before a first job */
 };
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED };
@@ -46,9 +47,9 @@ struct store_job {
     int64_t created, started, finished; /* 0 = not yet */
     int64_t lease_until;
     bool cancel_requested;
-    const char *options; /* canonical JSON object (sorted keys), never NULL */
-    const char *labels;  /* JSON object, never NULL */
-    const char *error;   /* problem document as JSON, or NULL */
+    const char *options;  /* canonical JSON object (sorted keys), never NULL */
+    const char *labels;   /* JSON object, never NULL */
+    const char *error;    /* problem document as JSON, or NULL */
     char model_name[256]; /* joined from the model, for lists */
 };
 
@@ -76,11 +77,12 @@ bool store_begin(struct store *s, struct bpu_error *err) BPU_CHECKED;
 bool store_commit(struct store *s, struct bpu_error *err) BPU_CHECKED;
 void store_rollback(struct store *s);
 
-/* The model's row; *existed tells whether the content was there already (then its first name stays). */
+/* The model's row; *existed tells whether the content was there already (then its first name
+ * stays). */
 bool store_model_add(struct store *s, const struct store_model *m, bool *existed,
                      struct bpu_error *err) BPU_CHECKED;
-bool store_model_set_info(struct store *s, const char *id, const char *info, struct bpu_error *err)
-    BPU_CHECKED;
+bool store_model_set_info(struct store *s, const char *id, const char *info,
+                          struct bpu_error *err) BPU_CHECKED;
 /* BPU_NOT_FOUND if there is none. */
 bool store_model_get(struct store *s, const char *id, struct arena *a, struct store_model *out,
                      struct bpu_error *err) BPU_CHECKED;
@@ -90,16 +92,17 @@ bool store_model_list(struct store *s, const char *cursor, int limit, struct are
 
 /* Queues a job: j->model, kind, march, options, labels, project are read; the rest is filled in.
  * options and labels are JSON objects or NULL; options are stored with sorted keys, label values
- * must be strings. BPU_NOT_FOUND: no such model. An identical (model, kind, march, options, tool version) that has succeeded is
- * answered from the cache: the new job is born succeeded and shares the artifacts.  idempotency_key may be NULL; with
- * one that is known, *j becomes the earlier job, or BPU_CONFLICT if that one asked for other work. */
+ * must be strings. BPU_NOT_FOUND: no such model. An identical (model, kind, march, options, tool
+ * version) that has succeeded is answered from the cache: the new job is born succeeded and shares
+ * the artifacts.  idempotency_key may be NULL; with one that is known, *j becomes the earlier job,
+ * or BPU_CONFLICT if that one asked for other work. */
 bool store_job_add(struct store *s, struct store_job *j, const char *tool_version,
                    const char *idempotency_key, struct arena *a, struct bpu_error *err) BPU_CHECKED;
 bool store_job_get(struct store *s, const char *id, struct arena *a, struct store_job *out,
                    struct bpu_error *err) BPU_CHECKED;
 bool store_job_list(struct store *s, const struct store_job_filter *f, struct arena *a,
-                    struct store_job **items, size_t *count, char next[64], struct bpu_error *err)
-    BPU_CHECKED;
+                    struct store_job **items, size_t *count, char next[64],
+                    struct bpu_error *err) BPU_CHECKED;
 /* Queued: cancelled at once.  Running: its worker is asked to stop (wake_workers() hurries it).
  * Ended: BPU_CONFLICT. */
 bool store_job_cancel(struct store *s, const char *id, struct bpu_error *err) BPU_CHECKED;
@@ -133,12 +136,12 @@ void store_set_tool_version(struct store *s, const char *tool_version);
  * problem is the JSON of the problem document when state is JOB_FAILED. */
 bool store_job_finish(struct store *s, const char *id, const char *worker, enum job_state state,
                       const char *verdict, const char *problem,
-                      const struct store_artifact *artifacts, size_t count, struct bpu_error *err)
-    BPU_CHECKED;
+                      const struct store_artifact *artifacts, size_t count,
+                      struct bpu_error *err) BPU_CHECKED;
 
 bool store_artifact_list(struct store *s, const char *job, struct arena *a,
-                         struct store_artifact **items, size_t *count, struct bpu_error *err)
-    BPU_CHECKED;
+                         struct store_artifact **items, size_t *count,
+                         struct bpu_error *err) BPU_CHECKED;
 /* Path of a model's or an artifact's file; artifacts are stored by content. */
 void store_model_path(const struct store *s, const char *id, char *out, size_t n);
 void store_artifact_path(const struct store *s, const char *sha256, char *out, size_t n);

@@ -86,9 +86,9 @@ static bool sweep_batch(struct store *s, int64_t age_ms, size_t *seen, struct bp
     char hashes[SWEEP_BATCH][65], path[PATH_MAX];
     size_t count = 0;
     int row = -1;
-    sqlite3_stmt *q = store_query(s, err,
-                                  "SELECT sha256 FROM trash WHERE since <= ? ORDER BY since LIMIT ?",
-                                  "ii", store_now() - age_ms, (int64_t)SWEEP_BATCH);
+    sqlite3_stmt *q =
+        store_query(s, err, "SELECT sha256 FROM trash WHERE since <= ? ORDER BY since LIMIT ?",
+                    "ii", store_now() - age_ms, (int64_t)SWEEP_BATCH);
     while (q && count < SWEEP_BATCH && (row = store_step(s, q, err)) == 1)
         store_column(q, 0, hashes[count++], sizeof hashes[0]);
     store_done(q);

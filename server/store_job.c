@@ -111,10 +111,10 @@ bool store_job_load(struct store *s, int64_t n, struct arena *a, struct store_jo
                     struct bpu_error *err)
 {
     char id[40];
-    sqlite3_stmt *q = store_query(
-        s, err,
-        "SELECT " STORE_JOB_COLUMNS " FROM jobs j JOIN models m ON m.n = j.model_n WHERE j.n = ?",
-        "i", n);
+    sqlite3_stmt *q = store_query(s, err,
+                                  "SELECT " STORE_JOB_COLUMNS
+                                  " FROM jobs j JOIN models m ON m.n = j.model_n WHERE j.n = ?",
+                                  "i", n);
     int row = q ? store_step(s, q, err) : -1;
     bool ok = row == 1 && store_job_read(q, a, out, err);
     store_done(q);
@@ -160,9 +160,8 @@ static bool labels_check(const json_t *labels, struct bpu_error *err)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)labels, key, value)
-        if (!json_is_string(value))
-            return error_set(err, BPU_USAGE, "labels", "the label \"%.64s\" is not a string", key);
+    json_object_foreach((json_t *)labels, key, value) if (!json_is_string(value)) return error_set(
+        err, BPU_USAGE, "labels", "the label \"%.64s\" is not a string", key);
     return true;
 }
 
@@ -170,10 +169,10 @@ static bool labels_insert(struct store *s, int64_t n, const json_t *labels, stru
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)labels, key, value)
-        if (!store_run(s, err, "INSERT INTO job_labels (key, value, job_n) VALUES (?, ?, ?)",
-                       "tti", key, json_string_value(value), n))
-            return false;
+    json_object_foreach(
+        (json_t *)labels, key,
+        value) if (!store_run(s, err, "INSERT INTO job_labels (key, value, job_n) VALUES (?, ?, ?)",
+                              "tti", key, json_string_value(value), n)) return false;
     return true;
 }
 
@@ -192,7 +191,8 @@ static bool cache_key(const struct store_job *j, const char *options, char hex[6
     return files_hash_end(&h, hex, err);
 }
 
-/* The job that came first with this key: 1 found, 0 none, -1 failed or the key is for other work. */
+/* The job that came first with this key: 1 found, 0 none, -1 failed or the key is for other work.
+ */
 static int idempotent_job(struct store *s, const char *key, const char *hash, int64_t *n,
                           struct bpu_error *err)
 {

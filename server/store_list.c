@@ -208,8 +208,7 @@ bool store_job_list(struct store *s, const struct store_job_filter *f, struct ar
     struct walk w = {.before = INT64_MAX, .limit = f->limit + 1};
     unsigned mask = (given(f->state) ? LIST_STATE : 0u) | (given(f->kind) ? LIST_KIND : 0u) |
                     (given(f->march) ? LIST_MARCH : 0u) | (given(f->verdict) ? LIST_VERDICT : 0u) |
-                    (given(f->model) ? LIST_MODEL : 0u) |
-                    (given(f->project) ? LIST_PROJECT : 0u) |
+                    (given(f->model) ? LIST_MODEL : 0u) | (given(f->project) ? LIST_PROJECT : 0u) |
                     (given(f->label_key) ? LIST_LABEL : 0u);
     *items = NULL;
     *count = 0;
@@ -234,8 +233,8 @@ bool store_job_list(struct store *s, const struct store_job_filter *f, struct ar
     } else {
         size_t length = characters(f->q);
         w.text = search_text(f->q, length >= 3, a, err);
-        if (!w.text ||
-            !list_run(s, mask | (length >= 3 ? LIST_TEXT : LIST_SCAN), f, &w, a, *items, count, err))
+        if (!w.text || !list_run(s, mask | (length >= 3 ? LIST_TEXT : LIST_SCAN), f, &w, a, *items,
+                                 count, err))
             return false;
         if (strlen(f->q) >= ID_PREFIX_MIN && store_id_range(f->q, &w.low, &w.high)) {
             struct store_job *named = ARENA_ARRAY(a, struct store_job, w.limit, err);

@@ -34,12 +34,11 @@ static bool model_insert(struct store *s, const struct store_model *m, bool *exi
     if (row < 0)
         return false;
     *existed = row == 1;
-    return *existed ||
-           store_run(s, err,
-                     "INSERT INTO models (id, name, format, bytes, created, info)"
-                     " VALUES (?, ?, ?, ?, ?, ?)",
-                     "tttiit", m->id, m->name, m->format, m->bytes,
-                     m->created ? m->created : store_now(), m->info);
+    return *existed || store_run(s, err,
+                                 "INSERT INTO models (id, name, format, bytes, created, info)"
+                                 " VALUES (?, ?, ?, ?, ?, ?)",
+                                 "tttiit", m->id, m->name, m->format, m->bytes,
+                                 m->created ? m->created : store_now(), m->info);
 }
 
 bool store_model_add(struct store *s, const struct store_model *m, bool *existed,

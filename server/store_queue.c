@@ -17,12 +17,12 @@
 /* True if there is anything to claim: keeps an idle worker's look from taking the write lock. */
 static int claim_possible(struct store *s, int64_t now, struct bpu_error *err)
 {
-    sqlite3_stmt *q = store_query(
-        s, err,
-        "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_queued WHERE state = 0)"
-        " OR EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_leased WHERE state = 1"
-        " AND lease_until < ?)",
-        "i", now);
+    sqlite3_stmt *q =
+        store_query(s, err,
+                    "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_queued WHERE state = 0)"
+                    " OR EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_leased WHERE state = 1"
+                    " AND lease_until < ?)",
+                    "i", now);
     int row = q ? store_step(s, q, err) : -1;
     int possible = row == 1 ? sqlite3_column_int(q, 0) : -1;
     store_done(q);

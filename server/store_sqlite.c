@@ -1,10 +1,10 @@
 /* The SQLite backend: opening, transactions, statements.
  *
  * WAL lets readers go on while one connection writes; synchronous=FULL makes a commit durable
- * before it is acknowledged.  Claims and heartbeats need not survive a power loss (the job is simply
- * claimed again), so they commit with synchronous=NORMAL and save a disk flush each: one flush per
- * finished job instead of three.  Statements are prepared once per handle and found by the address
- * of their text. */
+ * before it is acknowledged.  Claims and heartbeats need not survive a power loss (the job is
+ * simply claimed again), so they commit with synchronous=NORMAL and save a disk flush each: one
+ * flush per finished job instead of three.  Statements are prepared once per handle and found by
+ * the address of their text. */
 #define _GNU_SOURCE
 #include "server/store_sqlite.h"
 
@@ -30,8 +30,8 @@ int64_t store_now(void)
 bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
 {
     int rc = sqlite3_errcode(s->db);
-    error_set(err, rc == SQLITE_NOMEM ? BPU_NO_MEMORY : BPU_IO, s->dir, "the database cannot %s: %s",
-              doing, sqlite3_errmsg(s->db));
+    error_set(err, rc == SQLITE_NOMEM ? BPU_NO_MEMORY : BPU_IO, s->dir,
+              "the database cannot %s: %s", doing, sqlite3_errmsg(s->db));
     if (rc == SQLITE_FULL)
         error_hint(err, "Make room on the disk of the data directory.");
     else if (rc == SQLITE_BUSY)
@@ -41,7 +41,8 @@ bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
     return false;
 }
 
-/* SQLite's own busy timeout sleeps for milliseconds; a commit holds the lock for a fraction of one. */
+/* SQLite's own busy timeout sleeps for milliseconds; a commit holds the lock for a fraction of one.
+ */
 static int on_busy(void *ctx, int tries)
 {
     struct store *s = ctx;
@@ -91,9 +92,10 @@ struct store *store_open(const char *dir, struct bpu_error *err)
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (!exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                 "PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
-                 "PRAGMA journal_size_limit = 67108864; PRAGMA secure_delete = OFF",
+    if (!exec(s,
+              "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+              "PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
+              "PRAGMA journal_size_limit = 67108864; PRAGMA secure_delete = OFF",
               "be set up", err) ||
         !store_migrate(s, err))
         goto fail;
@@ -234,12 +236,8 @@ static bool bind_all(sqlite3_stmt *q, const char *types, va_list ap)
         const char *text;
         int rc = SQLITE_MISUSE;
         switch (*types) {
-        case 'i':
-            rc = sqlite3_bind_int64(q, i, va_arg(ap, int64_t));
-            break;
-        case 'd':
-            rc = sqlite3_bind_double(q, i, va_arg(ap, double));
-            break;
+        case 'i': rc = sqlite3_bind_int64(q, i, va_arg(ap, int64_t)); break;
+        case 'd': rc = sqlite3_bind_double(q, i, va_arg(ap, double)); break;
         case 't':
             text = va_arg(ap, const char *);
             rc = text ? sqlite3_bind_text(q, i, text, -1, SQLITE_STATIC) : sqlite3_bind_null(q, i);

@@ -1,8 +1,8 @@
 /* What the files of the SQLite backend share; nobody else includes this.
  *
  * Every public call is one operation: a transaction of its own, or a savepoint when the caller has
- * opened a transaction with store_begin().  So an operation that fails leaves nothing behind even in
- * the middle of a batch. */
+ * opened a transaction with store_begin().  So an operation that fails leaves nothing behind even
+ * in the middle of a batch. */
 #ifndef BPU_SERVER_STORE_SQLITE_H
 #define BPU_SERVER_STORE_SQLITE_H
 
@@ -19,10 +19,10 @@ enum store_list_bit {
     LIST_MODEL = 16,
     LIST_PROJECT = 32,
     LIST_LABEL = 64,
-    LIST_TEXT = 128,  /* q of three characters or more: trigram index */
-    LIST_SCAN = 256,  /* shorter q: scan of job_text */
+    LIST_TEXT = 128,   /* q of three characters or more: trigram index */
+    LIST_SCAN = 256,   /* shorter q: scan of job_text */
     LIST_PREFIX = 512, /* q is the beginning of a job id */
-    LIST_MOST = 1024, /* the state is succeeded, which most jobs are */
+    LIST_MOST = 1024,  /* the state is succeeded, which most jobs are */
     LIST_MASKS = 2048,
 };
 
@@ -31,10 +31,10 @@ enum store_list_bit {
 struct store {
     sqlite3 *db;
     char *dir;
-    char *tool;        /* store_set_tool_version(), or NULL */
-    bool in_tx;        /* store_begin() is open */
-    bool lazy;         /* synchronous=NORMAL is set */
-    int64_t busy_since; /* when it began to wait for the write lock */
+    char *tool;                        /* store_set_tool_version(), or NULL */
+    bool in_tx;                        /* store_begin() is open */
+    bool lazy;                         /* synchronous=NORMAL is set */
+    int64_t busy_since;                /* when it began to wait for the write lock */
     const char *sql[STORE_STATEMENTS]; /* keyed by the address of the literal */
     sqlite3_stmt *stmt[STORE_STATEMENTS];
     sqlite3_stmt *list[LIST_MASKS];
@@ -62,8 +62,8 @@ int store_step(struct store *s, sqlite3_stmt *q, struct bpu_error *err);
 /* Gives the statement back; NULL is fine. */
 void store_done(sqlite3_stmt *q);
 /* Runs a statement that returns no rows. */
-bool store_run(struct store *s, struct bpu_error *err, const char *sql, const char *types, ...)
-    BPU_CHECKED;
+bool store_run(struct store *s, struct bpu_error *err, const char *sql, const char *types,
+               ...) BPU_CHECKED;
 
 int64_t store_now(void);
 /* Columns into fixed fields and into the arena. */
@@ -82,8 +82,8 @@ bool store_id_range(const char *prefix, int64_t *low, int64_t *high);
     "j.n, j.state, j.kind, j.march, j.verdict, j.project, j.stage, j.progress, j.attempts, "       \
     "j.created, j.started, j.finished, j.lease_until, j.cancel, j.options, j.labels, j.error, "    \
     "m.id, m.name"
-bool store_job_read(sqlite3_stmt *q, struct arena *a, struct store_job *out, struct bpu_error *err)
-    BPU_CHECKED;
+bool store_job_read(sqlite3_stmt *q, struct arena *a, struct store_job *out,
+                    struct bpu_error *err) BPU_CHECKED;
 /* The job by number. */
 bool store_job_load(struct store *s, int64_t n, struct arena *a, struct store_job *out,
                     struct bpu_error *err) BPU_CHECKED;

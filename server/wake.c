@@ -42,8 +42,8 @@ static bool address_make(struct sockaddr_un *out, const char *dir, const char *s
                          const char *name)
 {
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int n = snprintf(out->sun_path, sizeof out->sun_path, "%s/%s%s%s", dir, sub, *sub ? "/" : "",
-                     name);
+    int n =
+        snprintf(out->sun_path, sizeof out->sun_path, "%s/%s%s%s", dir, sub, *sub ? "/" : "", name);
     if (n >= 0 && (size_t)n < sizeof out->sun_path)
         return true;
     n = snprintf(out->sun_path, sizeof out->sun_path, "/proc/self/fd/%d/%s", folder_fd, name);

@@ -81,8 +81,10 @@ static bool explain_violation(const struct worker_death *d, const char *stage,
     char call[64] = "a system call";
     if (d->note->syscall >= 0)
         sandbox_syscall_name(d->note->syscall, call, sizeof call);
-    error_set(err, BPU_CRASH, NULL, "the job was stopped at stage %s because it called %s, "
-              "which its sandbox forbids", stage, call);
+    error_set(err, BPU_CRASH, NULL,
+              "the job was stopped at stage %s because it called %s, "
+              "which its sandbox forbids",
+              stage, call);
     error_hint(err, "A model that makes the importer do this is suspect: do not trust its source. "
                     "If you do, please report it as a defect.");
     *problem = problem_of_error(err);
@@ -93,8 +95,7 @@ static bool explain_violation(const struct worker_death *d, const char *stage,
 
 static bool explain_memory(const struct worker_death *d, const char *stage, struct bpu_error *err)
 {
-    error_set(err, BPU_NO_MEMORY, NULL,
-              "the job ran out of its %lld MiB of memory at stage %s",
+    error_set(err, BPU_NO_MEMORY, NULL, "the job ran out of its %lld MiB of memory at stage %s",
               (long long)(d->options->job_memory >> 20), stage);
     error_hint(err, "Check a smaller model, or raise the memory limit of jobs.");
     return false;
@@ -115,8 +116,8 @@ static bool explain(const struct worker_death *d, struct bpu_error *err, struct 
 {
     const char *stage = *d->stage ? d->stage : "start";
     int sig = WIFSIGNALED(d->status) ? WTERMSIG(d->status) : 0;
-    bool memory = d->note->memory_short ||
-                  (sig != SIGKILL && d->usage.ru_maxrss * INT64_C(1024) > d->options->job_memory / 5 * 4);
+    bool memory = d->note->memory_short || (sig != SIGKILL && d->usage.ru_maxrss * INT64_C(1024) >
+                                                                  d->options->job_memory / 5 * 4);
     if (d->time_up)
         return explain_time(d, stage, false, err);
     if (sig == SIGXCPU)
@@ -124,8 +125,8 @@ static bool explain(const struct worker_death *d, struct bpu_error *err, struct 
     if (sig == SIGSYS && !d->note->aborted && d->note->syscall >= 0)
         return explain_violation(d, stage, err, problem);
     if (sig == SIGKILL) {
-        error_set(err, BPU_CRASH, NULL,
-                  "the job's process was killed from outside at stage %s", stage);
+        error_set(err, BPU_CRASH, NULL, "the job's process was killed from outside at stage %s",
+                  stage);
         error_hint(err, "The system may have run out of memory: see the kernel's log, run fewer "
                         "workers, or lower the memory limit of jobs.");
         return true;
@@ -133,13 +134,15 @@ static bool explain(const struct worker_death *d, struct bpu_error *err, struct 
     if (memory)
         return explain_memory(d, stage, err);
     if (d->note->stack_overflow)
-        error_set(err, BPU_CRASH, NULL, "the job's process ran out of stack at stage %s; the "
-                  "model is nested too deeply", stage);
+        error_set(err, BPU_CRASH, NULL,
+                  "the job's process ran out of stack at stage %s; the "
+                  "model is nested too deeply",
+                  stage);
     else if (sig == SIGSYS)
         error_set(err, BPU_CRASH, NULL, "the job's process gave up (abort) at stage %s", stage);
     else if (sig)
-        error_set(err, BPU_CRASH, NULL, "the job's process died of signal %d (%s) at stage %s",
-                  sig, strsignal(sig), stage);
+        error_set(err, BPU_CRASH, NULL, "the job's process died of signal %d (%s) at stage %s", sig,
+                  strsignal(sig), stage);
     else
         error_set(err, BPU_CRASH, NULL,
                   "the job's process ended at stage %s with status %d and without a result", stage,

@@ -133,8 +133,10 @@ void wire_fini(struct wire *w)
 
 static bool broken(struct bpu_error *err, const char *what)
 {
-    error_set(err, BPU_CRASH, NULL, "the job's process sent something else than a result: %s", what);
-    return error_hint(err, "This is a defect of BPU Hub; please report it together with the model.");
+    error_set(err, BPU_CRASH, NULL, "the job's process sent something else than a result: %s",
+              what);
+    return error_hint(err,
+                      "This is a defect of BPU Hub; please report it together with the model.");
 }
 
 /* Copies a short word of allowed characters; the bytes need not end with a zero. */
@@ -229,16 +231,12 @@ static bool take(struct wire *w, uint32_t type, const char *at, size_t length,
             return broken(err, "progress without a stage");
         w->progress = get32(at) / 10000.0;
         return true;
-    case WIRE_ERROR:
-        return take_error(w, at, at + length, err);
+    case WIRE_ERROR: return take_error(w, at, at + length, err);
     case WIRE_VERDICT:
         return word(w->result.verdict, sizeof w->result.verdict, at, length, "_-") ||
                broken(err, "a verdict that is not a word");
-    case WIRE_FILE:
-        return take_file(w, at, at + length, err);
-    case WIRE_END:
-        w->ended = true;
-        return true;
+    case WIRE_FILE: return take_file(w, at, at + length, err);
+    case WIRE_END: w->ended = true; return true;
     }
     return broken(err, "a message of an unknown type");
 }
@@ -253,7 +251,8 @@ static bool take_all(struct wire *w, struct bpu_error *err)
             return broken(err, "a message that is too long");
         if (type == WIRE_FILE && length > w->room) {
             error_set(err, BPU_LIMIT, NULL, "the job's files are larger than allowed");
-            return error_hint(err, "Ask for less detail, or raise the limit on the output of a job.");
+            return error_hint(err,
+                              "Ask for less detail, or raise the limit on the output of a job.");
         }
         if (w->in.size - w->taken - HEADER < length)
             break;

@@ -29,12 +29,12 @@ bool wire_send_result(int fd, const struct job_result *r);
 
 /* Receiving. */
 struct wire {
-    struct buf in;   /* bytes that are not yet a message */
-    size_t taken;    /* of those, how many are done with */
-    size_t room;     /* bytes of artifacts that may still come */
+    struct buf in; /* bytes that are not yet a message */
+    size_t taken;  /* of those, how many are done with */
+    size_t room;   /* bytes of artifacts that may still come */
     char stage[24];
     double progress;
-    bool ended;      /* END has come: error or result are complete */
+    bool ended;             /* END has come: error or result are complete */
     struct bpu_error error; /* code NONE: a result */
     struct job_result result;
 };

@@ -7,9 +7,7 @@ set -u
 BUILD=${BUILD:-build} SAN=${SAN:-} ONLY=${ONLY:-}
 export BPUHUB="$PWD/$BUILD/bpuhub" BPUHUB_BIN="$PWD/$BUILD/bpuhub" BUILD SAN
 export CMOCKA_MESSAGE_OUTPUT=TAP
-# What graphviz keeps for the life of the process is no leak of ours.
 export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1:${ASAN_OPTIONS:-}"
-export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
 export UBSAN_OPTIONS=print_stacktrace=1
 limit=${TEST_SECONDS:-300}
 logs="$BUILD/test-logs"

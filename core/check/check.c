@@ -143,6 +143,9 @@ static bool judge_general(const struct subject *s, bool onnx, const struct limit
 
 /* ── one node ──────────────────────────────────────────────────────────────────────────────── */
 
+/* Looking for similar names is slow; a model full of unknown operators gets only so many. */
+#define MAX_SUGGESTED 64
+
 static bool judge_unknown_operator(const struct subject *s)
 {
     struct checker *c = s->c;
@@ -156,7 +159,7 @@ static bool judge_unknown_operator(const struct subject *s)
     f->actual = json_quote(c, name);
     f->limit = "an operator of the table";
     f->hint = hint_find(c->m, name);
-    size_t count = f->hint ? 0 : op_suggest(name, near, 3);
+    size_t count = f->hint || c->suggested++ >= MAX_SUGGESTED ? 0 : op_suggest(name, near, 3);
     if (count > 0)
         f->hint = arena_printf(c->a, c->err, "Names that look like it: %s%s%s%s%s.", near[0],
                                count > 1 ? ", " : "", count > 1 ? near[1] : "",
@@ -219,24 +222,6 @@ static bool judge_onnx(const struct subject *s, enum severity severity)
            judge_general(s, true, o->limits, NULL, o->op, severity);
 }
 
-/* The node whose result has no known shape first on the way to v; NULL: an input of the model. */
-static const struct node *find_culprit(const struct checker *c, const struct value *v)
-{
-    const struct node *n = v->producer;
-    for (int hops = 0; n && hops < c->g->node_count; hops++) {
-        const struct node *before = NULL;
-        for (int i = 0; i < n->input_count && !before; i++) {
-            const struct value *x = n->inputs[i];
-            if (x && value_is_feature(x) && !shape_is_static(&x->shape))
-                before = x->producer;
-        }
-        if (!before)
-            return n;
-        n = before;
-    }
-    return n;
-}
-
 /* True if every tensor that n reads has a known shape; else an induced finding. */
 static bool judge_shapes(const struct subject *s, bool *known)
 {
@@ -247,7 +232,8 @@ static bool judge_shapes(const struct subject *s, bool *known)
         if (!v || v->constant || shape_is_static(&v->shape))
             continue;
         *known = false;
-        const struct node *culprit = find_culprit(c, v);
+        const struct node *culprit = s->ctx->culprit;
+        const char *open = s->ctx->open_input ? s->ctx->open_input->name : v->name;
         struct finding *f = finding_add(c, s->n, SEVERITY_ERROR, "unknown_shape");
         if (!f)
             return false;
@@ -257,7 +243,7 @@ static bool judge_shapes(const struct subject *s, bool *known)
                          "the shape of input %.150s is not known (%s), because %s%.150s does "
                          "not tell it",
                          v->name, shape_text(&v->shape, text), culprit ? "node " : "input ",
-                         culprit ? culprit->name : v->name);
+                         culprit ? culprit->name : open);
         f->actual = "null";
         f->limit = "a known shape";
         f->hint = culprit ? "Solve the finding of that node first."
@@ -382,11 +368,12 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
     r->verdicts = ARENA_ARRAY(g->arena, enum node_verdict, g->node_count, err);
     r->induced = ARENA_ARRAY(g->arena, bool, g->node_count, err);
     r->values = ARENA_ARRAY(g->arena, struct judged, g->value_count, err);
+    r->fused_into = ARENA_ARRAY(g->arena, const struct node *, g->node_count, err);
     c.ctx = ARENA_ARRAY(g->arena, struct node_context, g->node_count, err);
     c.uses = ARENA_ARRAY(g->arena, enum use, g->value_count, err);
     c.users = graph_users_new(g, g->arena, err);
-    if (!r->verdicts || !r->induced || !r->values || !c.ctx || !c.uses || !c.users ||
-        !sort_rows(&c))
+    if (!r->verdicts || !r->induced || !r->fused_into || !r->values || !c.ctx || !c.uses ||
+        !c.users || !sort_rows(&c))
         return NULL;
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = g->nodes[i];
@@ -397,6 +384,7 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
         return NULL;
     for (int i = 0; i < g->node_count; i++) {
         c.first_finding = r->finding_count;
+        r->fused_into[i] = c.ctx[i].host;
         if (g->nodes[i]->fold == FOLD_NONE && !judge_node(&c, g->nodes[i]))
             return NULL;
     }

@@ -44,6 +44,9 @@ struct check_result {
     enum node_verdict *verdicts; /* [graph.node_count] */
     bool *induced;               /* [graph.node_count]: illegal only by induced findings */
     struct judged *values;       /* [graph.value_count] */
+    /* [graph.node_count]: the convolution or linear layer that a residual add or ReLU runs inside of, or
+     * NULL. Such nodes stay in the graph; folded_into is for batch norms. */
+    const struct node **fused_into;
     int legal_count, illegal_count, folded_count, error_count, warning_count, advice_count;
     bool assumed_dtypes; /* a float graph was judged as if quantized */
     const char **notes;  /* what was decided for the whole model and the user should know */

@@ -155,12 +155,34 @@ static void find_uses(struct checker *c)
     }
 }
 
+/* In topological order each node hands its culprit on, so that long chains cost nothing. */
+static void find_culprits(struct checker *c)
+{
+    for (int i = 0; i < c->g->node_count; i++) {
+        const struct node *n = c->g->nodes[i];
+        struct node_context *ctx = &c->ctx[i];
+        for (int k = 0; k < n->input_count && !ctx->culprit && !ctx->open_input; k++) {
+            const struct value *v = n->inputs[k];
+            if (!v || v->constant || shape_is_static(&v->shape))
+                continue;
+            const struct node_context *from = v->producer ? &c->ctx[v->producer->index] : NULL;
+            if (!from)
+                ctx->open_input = v;
+            else if (from->open_input)
+                ctx->open_input = from->open_input;
+            else
+                ctx->culprit = from->culprit ? from->culprit : v->producer;
+        }
+    }
+}
+
 bool context_build(struct checker *c)
 {
     for (int i = 0; i < c->g->node_count; i++)
         c->ctx[i].role = role_of(c->g->nodes[i]);
     fuse(c);
     find_uses(c);
+    find_culprits(c);
     return true;
 }
 

@@ -298,9 +298,13 @@ static const struct value *operand_at(const struct subject *s, enum operand o, i
     case OPERAND_INDICES:
     case OPERAND_OTHER: return i == 0 ? node_input(n, 1) : NULL;
     case OPERAND_BIAS: return i == 0 ? node_param(n, "bias") : NULL;
+    case OPERAND_RESULT:
     case OPERAND_OUTPUT: return i < n->output_count ? n->outputs[i] : NULL;
     case OPERAND_INDEX_OUT: /* of a pair of values and indices the second, else the only one */
-        return i == 0 && n->output_count > 0 ? n->outputs[n->output_count - 1] : NULL;
+        if (i > 0 || n->output_count == 0)
+            return NULL;
+        *skip = value_is_feature(n->outputs[n->output_count - 1]); /* values without index */
+        return n->outputs[n->output_count - 1];
     case OPERAND_SUMIN: return NULL; /* the fused add judges its own inputs */
     default: break;
     }

@@ -112,6 +112,8 @@ static void write_node(struct json_writer *w, const struct check_result *r, cons
         writer_text(w, "fold_reason", fold_text(n->fold));
     if (n->folded_into)
         writer_text(w, "folded_into", n->folded_into->name);
+    if (r->fused_into[n->index])
+        writer_text(w, "fused_into", r->fused_into[n->index]->name);
     writer_open(w, "inputs", '[');
     for (int i = 0; i < n->input_count; i++)
         write_value(w, r, n->inputs[i]);

@@ -33,6 +33,10 @@ struct node_context {
     enum role role;
     const struct node *host; /* the convolution that this add or ReLU is fused into, or NULL */
     bool sumin;              /* a convolution that takes a residual add with it */
+    /* why the shape of an input is not known: the first node on the way that does not tell it, or
+     * the open input of the model */
+    const struct node *culprit;
+    const struct value *open_input;
     const struct cell *torch;
     const struct onnx_cell *onnx;
 };
@@ -50,6 +54,7 @@ struct checker {
     const struct onnx_cell **onnx;
     size_t finding_capacity;
     int first_finding; /* of the node at hand */
+    int suggested;     /* unknown operators that were given names that look alike */
     struct bpu_error *err;
 };
 

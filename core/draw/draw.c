@@ -19,7 +19,3 @@ bool draw_svg(const struct graph *g, const struct check_result *r, struct buf *o
     arena_fini(&a);
     return ok;
 }
-
-/* Nothing is loaded, opened or cached: the layout and the text widths are our own.  Kept so that
- * the worker's template need not know that. */
-void draw_warm_up(void) {}

@@ -14,7 +14,5 @@
 /* r may be NULL: the drawing without verdicts. Same input, same bytes. */
 bool draw_svg(const struct graph *g, const struct check_result *r, struct buf *out,
               struct bpu_error *err) BPU_CHECKED;
-/* What a forked child would need beforehand: nothing at present. */
-void draw_warm_up(void);
 
 #endif

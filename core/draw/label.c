@@ -210,7 +210,8 @@ static void put_named(const struct node *n, const char *name, const char *before
 static void put_cat(const struct node *n, struct buf *out)
 {
     put_named(n, "dim", "dim ", out);
-    buf_printf(out, out->size ? ", %d inputs" : "%d inputs", n->input_count);
+    buf_printf(out, "%s%d input%s", out->size ? ", " : "", n->input_count,
+               n->input_count == 1 ? "" : "s");
 }
 
 static void put_dim(const struct node *n, struct buf *out)

@@ -13,6 +13,15 @@ static size_t skip_space(const unsigned char *p, size_t n)
     return i;
 }
 
+/* Protobuf is never free of control characters for long; a letter could pass for one of its tags. */
+static bool all_printable(const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n && i < 256; i++)
+        if ((p[i] < ' ' && !(p[i] >= '\t' && p[i] <= '\r')) || p[i] == 127)
+            return false;
+    return true;
+}
+
 const char *import_detect(const void *head, size_t n)
 {
     const unsigned char *p = head;
@@ -21,7 +30,7 @@ const char *import_detect(const void *head, size_t n)
     size_t start = skip_space(p, n);
     if (start < n && p[start] == '{')
         return "graph-json";
-    return n > 0 && onnx_wire_looks_like_model(p, n) ? "onnx" : NULL;
+    return n > 0 && !all_printable(p, n) && onnx_wire_looks_like_model(p, n) ? "onnx" : NULL;
 }
 
 /* What the bytes are, when they are something well known that is no model. */
@@ -51,10 +60,7 @@ static const char *known_stranger(const unsigned char *p, size_t n)
     for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++)
         if (n >= strangers[i].size && memcmp(p, strangers[i].magic, strangers[i].size) == 0)
             return strangers[i].what;
-    for (size_t i = 0; i < n && i < 256; i++)
-        if (p[i] < 9 || p[i] > 126)
-            return NULL;
-    return "a text";
+    return all_printable(p, n) ? "a text" : NULL;
 }
 
 static void unrecognised(const struct import_request *req, struct bpu_error *err)
@@ -92,5 +98,10 @@ struct graph *import_model(struct arena *a, const struct import_request *req, st
     }
     if (!g || !import_options_used(req, g, err) || !graph_verify(g, err))
         return NULL;
+    if (g->node_count == 0) {
+        error_set(err, BPU_BAD_MODEL, "graph", "the graph has no nodes");
+        error_hint(err, "There is nothing to run; export the network again.");
+        return NULL;
+    }
     return g;
 }

@@ -144,6 +144,11 @@ static bool declared_input(struct onnx_import *im, const Onnx__ValueInfoProto *v
     for (int i = 0; i < shape->rank; i++) {
         const Onnx__TensorShapeProto__Dimension *d = t->shape->dim[i];
         bool given = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        if (given && d->dim_value < -1) {
+            error_set(im->err, BPU_BAD_MODEL, NULL, "extent %d of input \"%s\" is %lld", i, vi->name,
+                      (long long)d->dim_value);
+            return error_where(im->err, "input \"%s\"", vi->name);
+        }
         shape->dim[i] = given && d->dim_value > 0 ? d->dim_value : -1;
     }
     return true;

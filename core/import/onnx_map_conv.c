@@ -68,7 +68,8 @@ static bool set_window(struct onnx_node *o, struct node *n, const struct window 
     return node_set_ints(g, n, "kernel_size", w->kernel, w->rank, err) &&
            node_set_ints(g, n, "stride", w->stride, w->rank, err) &&
            node_set_ints(g, n, "padding", w->pad, symmetric ? w->rank : 2 * w->rank, err) &&
-           node_set_ints(g, n, "dilation", w->dilation, w->rank, err);
+           (!n->op || !op_attr_find(n->op, "dilation") ||
+            node_set_ints(g, n, "dilation", w->dilation, w->rank, err));
 }
 
 static struct node *begin_nd(struct onnx_node *o, const char *base, int rank)

@@ -5,6 +5,9 @@
 #include "core/base/checked.h"
 #include "core/import/onnx.h"
 
+/* ONNX counts element types up to here (float4 of IR version 11), with some room. */
+enum { NEWEST_DATA_TYPE = 31 };
+
 enum dtype onnx_dtype(int32_t data_type)
 {
     static const enum dtype map[] = {
@@ -90,6 +93,10 @@ struct value *onnx_tensor(struct onnx_import *im, const Onnx__TensorProto *t, co
     int64_t elements = shape_elements(&shape), bytes;
     if (elements < 0 || !checked_mul(elements, (int64_t)dtype_size(dtype), &bytes)) {
         bad(im, name, "the tensor's dimensions multiply beyond 63 bits");
+        return NULL;
+    }
+    if (t->data_type <= 0 || t->data_type > NEWEST_DATA_TYPE) {
+        bad(im, name, "the tensor's element type is %d, which does not exist", t->data_type);
         return NULL;
     }
     if (dtype == DT_UNKNOWN) /* strings, complex numbers: of use to no operator that we know */

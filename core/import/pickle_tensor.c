@@ -181,6 +181,9 @@ bool pickle_tensor(const struct pickle_source *src, const struct py_value *args,
     out->tensor = t;
     if (!check_reach(src, args, t, err))
         return false;
+    for (int i = 0; i < strides; i++) /* never used, and perhaps absurd */
+        if (t->shape.dim[i] <= 1)
+            t->stride[i] = 0;
     if (dtype_is_quantized(t->dtype) != quantized)
         return bad(src, args, err, "a tensor over %s %s", dtype_name(t->dtype),
                    quantized ? "cannot have a quantizer" : "lacks its quantizer");

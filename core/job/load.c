@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/draw/draw.h"
 #include "core/import/import.h"
 #include "core/ops/op.h"
 
@@ -156,5 +155,4 @@ void job_warm_up(void)
     op_table(&count);
     op_find("torch.add");
     march_list(&count);
-    draw_warm_up();
 }

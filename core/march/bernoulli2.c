@@ -17,7 +17,7 @@ static const struct limit add_limits[] = {
 };
 
 static const struct limit max_limits[] = {
-    IS(OUTPUT_ONLY, "true"), STATES(OUTPUT_FORMAT),
+    IN_SET(OUTPUT_ONLY, WORDS("true"), ON(RESULT)), STATES(OUTPUT_FORMAT),
     {.quantity = Q_NONE},
 };
 
@@ -298,7 +298,7 @@ static const struct onnx_cell onnx_cells[] = {
     {.op = "Size", .limits = onnx_folded_limits},
     ON_BPU("Slice"),
     {.op = "Softmax",
-     LIMITS(IS(RUN_ON_BPU, "true"), IS(RANK, "4"), IS(AXIS, "1"), IS(OUTPUT_ONLY, "true"))},
+     LIMITS(IS(RUN_ON_BPU, "true"), IS(RANK, "4"), IS(AXIS, "1"), IN_SET(OUTPUT_ONLY, WORDS("true"), ON(RESULT)))},
     {.op = "Softplus", .limits = onnx_cos_limits},
     ON_CPU("Softsign"),
     {.op = "SpaceToDepth", .limits = onnx_depthtospace_limits},

@@ -21,6 +21,7 @@
     X(INPUTS, "", "input")      /* every feature map among the inputs */                           \
     X(FIRST, "", "input")       /* the first input only */                                         \
     X(BOTH_WAYS, "", "tensor")  /* inputs and outputs */                                           \
+    X(RESULT, "", "output")     /* every output */                                                 \
     X(INPUT, "input", "input")  /* the data names "input"; every input */                          \
     X(OUTPUT, "output", "output")                                                                  \
     X(INDEX_OUT, "output.index", "index output")                                                   \

@@ -27,10 +27,14 @@ const stream = run({
     testNamePatterns: patterns.length ? patterns : undefined,
 });
 stream.on('test:pass', (t) => {
-    if (t.details.type !== 'suite' && t.skip === undefined) counts.passed += 1;
+    if (t.details.type === 'suite' || t.skip !== undefined) return;
+    counts.passed += 1;
+    console.log(`ok - ${t.name}`);
 });
 stream.on('test:fail', (t) => {
-    if (t.details.type !== 'suite') counts.failed += 1;
+    if (t.details.type === 'suite') return;
+    counts.failed += 1;
+    console.log(`not ok - ${t.name}`);
 });
 stream.compose(new spec()).pipe(process.stdout);
 stream.on('end', () => {

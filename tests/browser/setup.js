@@ -30,8 +30,10 @@ export async function server_start() {
     child.stderr.on('data', (d) => {
         log = (log + d).slice(-20000);
     });
+    process.on('exit', () => child.kill('SIGKILL')); // whatever ends the tests ends the server
+    let timer;
     const url = await new Promise((resolve, reject) => {
-        const timer = setTimeout(
+        timer = setTimeout(
             () => reject(new Error(`the server was not ready within 20 s\n${log}`)),
             20000,
         );
@@ -39,17 +41,14 @@ export async function server_start() {
         child.stdout.on('data', (d) => {
             out += d;
             const m = /listening on (http:\/\/\S+)/.exec(out);
-            if (m) {
-                clearTimeout(timer);
-                resolve(m[1]);
-            }
+            if (m) resolve(m[1]);
         });
         child.on('error', reject);
         child.on('exit', (code, signal) => {
             gone = `the server ended with ${code ?? signal}\n${log}`;
             reject(new Error(gone));
         });
-    });
+    }).finally(() => clearTimeout(timer));
     return {
         url,
         async stop() {

@@ -166,9 +166,7 @@ static bool small_job(const struct job_request *q, const void *data, size_t size
     return buf_ok(&out->artifacts[0].bytes, err);
 }
 
-static void warm_up(void)
-{
-}
+static void warm_up(void) {}
 
 static void workers_run(int workers, int jobs)
 {

@@ -35,8 +35,8 @@ static void finish(struct hub *h, const struct store_job *j, const char *worker,
                    const char *verdict, const char *text)
 {
     struct store_artifact a = artifact(h, "report.json", text);
-    hub_ok(h, store_job_finish(h->store, j->id, worker, JOB_SUCCEEDED, verdict, NULL, &a, 1,
-                               &h->err));
+    hub_ok(h,
+           store_job_finish(h->store, j->id, worker, JOB_SUCCEEDED, verdict, NULL, &a, 1, &h->err));
 }
 
 static size_t list(struct hub *h, struct store_job_filter f, struct store_job **items, char *next)
@@ -45,12 +45,13 @@ static size_t list(struct hub *h, struct store_job_filter f, struct store_job **
     size_t count;
     if (!f.limit)
         f.limit = 50;
-    hub_ok(h, store_job_list(h->store, &f, &h->arena, items, &count, next ? next : ignored,
-                             &h->err));
+    hub_ok(h,
+           store_job_list(h->store, &f, &h->arena, items, &count, next ? next : ignored, &h->err));
     return count;
 }
 
-#define COUNT(h, ...) list(h, (struct store_job_filter){__VA_ARGS__}, &(struct store_job *){0}, NULL)
+#define COUNT(h, ...)                                                                              \
+    list(h, (struct store_job_filter){__VA_ARGS__}, &(struct store_job *){0}, NULL)
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
@@ -101,9 +102,9 @@ static void test_model_pages(void **state)
         }
     } while (*next);
     assert_int_equal(seen, 25);
-    hub_refused(h, store_model_list(h->store, "nonsense", 10, &h->arena, &items, &count, next,
-                                    &h->err),
-                BPU_USAGE);
+    hub_refused(
+        h, store_model_list(h->store, "nonsense", 10, &h->arena, &items, &count, next, &h->err),
+        BPU_USAGE);
     hub_refused(h, store_model_list(h->store, NULL, 0, &h->arena, &items, &count, next, &h->err),
                 BPU_USAGE);
 }
@@ -135,8 +136,7 @@ static void test_add(void **state)
     assert_null(got.error);
     hub_refused(h, store_job_get(h->store, "0000000000000", &h->arena, &got, &h->err),
                 BPU_NOT_FOUND);
-    hub_refused(h, store_job_get(h->store, "' OR 1=1 --", &h->arena, &got, &h->err),
-                BPU_NOT_FOUND);
+    hub_refused(h, store_job_get(h->store, "' OR 1=1 --", &h->arena, &got, &h->err), BPU_NOT_FOUND);
     struct store_job bad = j;
     memset(bad.model, 'f', 64);
     hub_refused(h, store_job_add(h->store, &bad, "1.0", NULL, &h->arena, &h->err), BPU_NOT_FOUND);
@@ -252,12 +252,13 @@ static void test_life(void **state)
     assert_true(got.progress == 0.25);
     hub_ok(h, store_job_heartbeat(h->store, j.id, "w2", LEASE, "x", 0.5, &lost, &cancel, &h->err));
     assert_true(lost);
-    struct store_artifact files[] = {artifact(h, "report.json", "one"), artifact(h, "g.svg", "two")};
-    hub_refused(h, store_job_finish(h->store, j.id, "w2", JOB_SUCCEEDED, "legal", NULL, files, 2,
-                                    &h->err),
-                BPU_CONFLICT);
-    hub_ok(h, store_job_finish(h->store, j.id, "w1", JOB_SUCCEEDED, "legal", NULL, files, 2,
-                               &h->err));
+    struct store_artifact files[] = {artifact(h, "report.json", "one"),
+                                     artifact(h, "g.svg", "two")};
+    hub_refused(
+        h, store_job_finish(h->store, j.id, "w2", JOB_SUCCEEDED, "legal", NULL, files, 2, &h->err),
+        BPU_CONFLICT);
+    hub_ok(h,
+           store_job_finish(h->store, j.id, "w1", JOB_SUCCEEDED, "legal", NULL, files, 2, &h->err));
     hub_refused(h, store_job_finish(h->store, j.id, "w1", JOB_FAILED, "", "{}", NULL, 0, &h->err),
                 BPU_CONFLICT);
     got = hub_get(h, j.id);
@@ -292,7 +293,8 @@ static void test_finish_is_atomic(void **state)
     char path[512];
     store_artifact_path(h->store, gone.sha256, path, sizeof path);
     assert_int_equal(unlink(path), 0);
-    hub_refused(h, store_job_finish(h->store, j.id, "w", JOB_SUCCEEDED, "", NULL, &gone, 1, &h->err),
+    hub_refused(h,
+                store_job_finish(h->store, j.id, "w", JOB_SUCCEEDED, "", NULL, &gone, 1, &h->err),
                 BPU_IO);
     assert_int_equal(hub_get(h, j.id).state, JOB_RUNNING);
     finish(h, &j, "w", "legal", "fine");
@@ -467,8 +469,10 @@ static bool hidden(unsigned mask, int at)
 static void test_pages(void **state)
 {
     struct hub *h = *state;
-    static const char *const kinds[] = {"check", "perf"}, *const marches[] = {"bayes", "bernoulli2"},
-                      *const projects[] = {"arm", "leg"}, *const labels[] = {"{\"l\":\"1\"}", "{}"};
+    static const char *const kinds[] = {"check", "perf"},
+                             *const marches[] = {"bayes", "bernoulli2"},
+                             *const projects[] = {"arm", "leg"},
+                             *const labels[] = {"{\"l\":\"1\"}", "{}"};
     const char *models[] = {hub_model(h, "alpha.onnx", "a"), hub_model(h, "beta.onnx", "b")};
     enum { N = 96 };
     struct store_job all[N];
@@ -487,7 +491,9 @@ static void test_pages(void **state)
     hub_ok(h, store_commit(h->store, &h->err));
     for (unsigned mask = 0; mask < 512; mask++) {
         struct store_job_filter f = {
-            .state = mask & 256 ? "succeeded" : mask & 1 ? "cancelled" : NULL,
+            .state = mask & 256 ? "succeeded"
+                     : mask & 1 ? "cancelled"
+                                : NULL,
             .verdict = mask & 128 ? "legal" : NULL,
             .kind = mask & 2 ? "check" : NULL,
             .march = mask & 4 ? "bayes" : NULL,
@@ -568,12 +574,15 @@ static void test_sweep(void **state)
     struct hub *h = *state;
     char path[512], shared[512];
     const char *model = hub_model(h, "m", "m");
-    struct store_job a = hub_job(h, model, "{\"a\":\"1\"}"), b = hub_job(h, model, "{\"a\":\"2\"}"), j;
-    struct store_artifact files[] = {artifact(h, "one", "only in a"), artifact(h, "two", "in both")};
+    struct store_job a = hub_job(h, model, "{\"a\":\"1\"}"), b = hub_job(h, model, "{\"a\":\"2\"}"),
+                     j;
+    struct store_artifact files[] = {artifact(h, "one", "only in a"),
+                                     artifact(h, "two", "in both")};
     assert_true(claim(h, "w", LEASE, &j));
     hub_ok(h, store_job_finish(h->store, a.id, "w", JOB_SUCCEEDED, "", NULL, files, 2, &h->err));
     assert_true(claim(h, "w", LEASE, &j));
-    hub_ok(h, store_job_finish(h->store, b.id, "w", JOB_SUCCEEDED, "", NULL, &files[1], 1, &h->err));
+    hub_ok(h,
+           store_job_finish(h->store, b.id, "w", JOB_SUCCEEDED, "", NULL, &files[1], 1, &h->err));
     store_artifact_path(h->store, files[0].sha256, path, sizeof path);
     store_artifact_path(h->store, files[1].sha256, shared, sizeof shared);
     hub_ok(h, store_job_delete(h->store, a.id, &h->err));
@@ -674,9 +683,9 @@ static void test_claim_race(void **state)
     hub_ok(h, store_counts(h->store, &counts, &h->err));
     assert_int_equal(counts.queued + counts.running, 0);
     struct store_job *items;
-    assert_int_equal(list(h, (struct store_job_filter){.state = "succeeded", .limit = 200}, &items,
-                          NULL),
-                     RACE_JOBS);
+    assert_int_equal(
+        list(h, (struct store_job_filter){.state = "succeeded", .limit = 200}, &items, NULL),
+        RACE_JOBS);
 }
 
 static int add_many(struct hub *h, int index)
@@ -782,13 +791,13 @@ static void test_killed_adding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_models),         T(test_model_pages),      T(test_add),
-        T(test_ids_grow),       T(test_cache),            T(test_cache_version),
-        T(test_idempotency),    T(test_life),             T(test_finish_is_atomic),
-        T(test_lease_expiry),   T(test_requeue),          T(test_cancel),
-        T(test_filters),        T(test_pages),            T(test_batches),
-        T(test_artifact_files), T(test_sweep),            T(test_reopen),
-        T(test_open_errors),    T(test_claim_race),       T(test_idempotency_race),
+        T(test_models),         T(test_model_pages),   T(test_add),
+        T(test_ids_grow),       T(test_cache),         T(test_cache_version),
+        T(test_idempotency),    T(test_life),          T(test_finish_is_atomic),
+        T(test_lease_expiry),   T(test_requeue),       T(test_cancel),
+        T(test_filters),        T(test_pages),         T(test_batches),
+        T(test_artifact_files), T(test_sweep),         T(test_reopen),
+        T(test_open_errors),    T(test_claim_race),    T(test_idempotency_race),
         T(test_migration_race), T(test_killed_adding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,17 @@
  *
  * tests/cases/check/NAME+MARCH.json is judged for that march; the sibling .expect says what must
  * come of it, line by line:
- *   verdict legal|illegal
- *   error|warning|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings, in order, no others
- *   folded NODE [INTO]    legal NODE    eager RULE REPLACEMENT    option dtype.NODE=DTYPE
- * Where there is a sibling .txt, it is the whole report for a terminal.
+ *
+ *     verdict legal|illegal
+ *     error|warning|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings in order, no others
+ *     folded NODE [INTO]
+ *     fused NODE INTO
+ *     legal NODE
+ *     eager RULE REPLACEMENT
+ *     option dtype.NODE=DTYPE
+ *
+ * A sibling .txt is the whole report for a terminal.
+ *
  * What the cases cannot reach one by one is generated from the data of the marches: a legal node at
  * the bound of each limit and an illegal one just past it. */
 #include <glob.h>
@@ -93,6 +100,8 @@ static bool line_holds(const struct check_result *r, const struct graph *g, cons
     if (strcmp(kind, "folded") == 0)
         return r->verdicts[n->index] == NODE_FOLDED &&
                (!*b || (n->folded_into && strcmp(n->folded_into->name, b) == 0));
+    if (strcmp(kind, "fused") == 0)
+        return r->fused_into[n->index] && strcmp(r->fused_into[n->index]->name, b) == 0;
     return strcmp(kind, "legal") == 0 && r->verdicts[n->index] == NODE_LEGAL;
 }
 
@@ -132,7 +141,7 @@ static void test_case(void **state)
         if (strncmp(line, "option ", 7) == 0)
             continue;
         if (strncmp(line, "folded ", 7) == 0 || strncmp(line, "legal ", 6) == 0 ||
-            strncmp(line, "eager ", 6) == 0) {
+            strncmp(line, "fused ", 6) == 0 || strncmp(line, "eager ", 6) == 0) {
             if (!line_holds(r, g, line)) {
                 print_error("%s: does not hold: %s\n", path, line);
                 wrong++;

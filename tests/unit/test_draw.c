@@ -404,7 +404,7 @@ static uint32_t dice(uint32_t n)
 static struct graph *random_graph(struct arena *a, int nodes, int reach, int fan_in)
 {
     struct graph *g = fresh(a, "random");
-    struct value **values = malloc(((size_t)nodes + 1) * sizeof *values);
+    struct value **values = ARENA_ARRAY(a, struct value *, nodes + 1, &err);
     assert_non_null(values);
     values[0] = input(g, "x");
     for (int i = 1; i <= nodes; i++) {
@@ -415,7 +415,6 @@ static struct graph *random_graph(struct arena *a, int nodes, int reach, int fan
         values[i] = n->outputs[0];
     }
     ok(graph_add_output(g, values[nodes], &err));
-    free(values);
     ok(graph_verify(g, &err));
     return g;
 }
@@ -571,7 +570,7 @@ static void test_chain(void **state)
     struct arena a;
     struct graph *g = fresh(&a, "chain");
     struct value *v = input(g, "x");
-    struct value **all = malloc(10000 * sizeof *all);
+    struct value **all = ARENA_ARRAY(&a, struct value *, 10000, &err);
     assert_non_null(all);
     for (int i = 0; i < 10000; i++)
         all[i] = v = apply(g, "", "torch.nn.ReLU", v, NULL);
@@ -580,7 +579,6 @@ static void test_chain(void **state)
     struct node *cat = node(g, "all", "torch.cat", NULL, NULL);
     for (int i = 0; i < 10000; i++)
         ok(node_add_input(g, cat, all[i], &err));
-    free(all);
     ok(graph_add_output(g, cat->outputs[0], &err));
     assert_in_range(draw_in_time(g, 10), 9000, 9999);
     arena_fini(&a);

@@ -223,6 +223,33 @@ static void every_failed_allocation_is_an_error(void **state)
     }
 }
 
+static void formats_are_told_by_content(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head;
+        size_t size;
+        const char *format; /* NULL: none */
+    } cases[] = {
+        {"Buy milk.\n", 10, NULL},
+        {"", 0, NULL},
+        {"\x08\x07\x12\x07pytorch\x1a\x06" "1.13.0:", 19, "onnx"},
+        {" \n{\"format\"", 11, "graph-json"},
+        {"\xEF\xBB\xBF{}", 5, "graph-json"},
+        {"PK\x03\x04", 4, "torchscript"},
+        {"\x89PNG\r\n\x1a\n", 8, NULL},
+        {"\x80\x02}q\x00.", 6, NULL},
+        {"\0\0\0\0\0\0\0\0", 8, NULL},
+        {"\x7f" "ELF\x02\x01\x01", 7, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *format = import_detect(cases[i].head, cases[i].size);
+        if (format != cases[i].format && (!format || !cases[i].format ||
+                                          strcmp(format, cases[i].format) != 0))
+            fail_msg("case %zu is taken for %s", i, format ? format : "nothing");
+    }
+}
+
 static void rows_are_in_order(void **state)
 {
     (void)state;
@@ -265,6 +292,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_an_error),
         cmocka_unit_test(damaged_bytes_never_break_the_reader),
         cmocka_unit_test(every_failed_allocation_is_an_error),
+        cmocka_unit_test(formats_are_told_by_content),
         cmocka_unit_test(rows_are_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

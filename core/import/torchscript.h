@@ -1,0 +1,257 @@
+/* torchscript: shared by the files of the TorchScript reader. Private to core/import.
+ *
+ *   torchscript.c         the archive: what it is, inputs, running forward, outputs
+ *   torchscript_lex.c     code member → tokens
+ *   torchscript_parse.c   tokens → statements of one function
+ *   torchscript_code.c    classes and functions of the code members, found by qualified name
+ *   torchscript_eval.c    runs straight-line code over values that are partly known
+ *   torchscript_call.c    what a call means: submodules, functions, builtins, operators
+ *   torchscript_scalar.c  arithmetic on Python numbers
+ *   torchscript_map*.c    one row per aten operator: its arguments → the operator table's
+ *   torchscript_node.c    what the adapters read and build with
+ *   torchscript_quant.c   quantized:: operators and packed weights
+ *   torchscript_write.c   writes into a part of a constant tensor
+ *
+ * forward is run as a symbolic program: modules, numbers and lists are what they are, tensors are values of
+ * the graph.  Sizes are numbers, since every input has its shape, so that the shape arithmetic that
+ * traces are full of disappears here and leaves no nodes. */
+#ifndef BPU_IMPORT_TORCHSCRIPT_H
+#define BPU_IMPORT_TORCHSCRIPT_H
+
+#include "core/import/import.h"
+#include "core/import/pickle.h"
+
+/* ── code ── */
+
+enum expr_kind {
+    EXPR_NAME,     /* text */
+    EXPR_CONSTANT, /* value */
+    EXPR_ATTR,     /* text of items[0] */
+    EXPR_CALL,     /* items[0] (items[1], …); names[i] of keyword arguments */
+    EXPR_INDEX,    /* items[0] [items[1]] */
+    EXPR_LIST,
+    EXPR_TUPLE,
+    EXPR_DICT,
+    EXPR_UNARY,  /* text: "-", "not" */
+    EXPR_BINARY, /* text: "+", "==", "and" … */
+    EXPR_IF,     /* items[0] if items[1] else items[2] */
+};
+
+struct ts_expr {
+    enum expr_kind kind;
+    int line;
+    const char *text;
+    struct py_value *value;
+    struct ts_expr **items;
+    const char **names; /* CALL: one per item, NULL where positional */
+    size_t count, capacity;
+};
+
+enum stmt_kind { STMT_ASSIGN, STMT_EXPR, STMT_RETURN, STMT_IF, STMT_PASS, STMT_REFUSED };
+
+struct ts_stmt {
+    enum stmt_kind kind;
+    int line;
+    const char *text; /* REFUSED: the keyword */
+    struct ts_expr **targets; /* ASSIGN: names, attributes or items */
+    size_t target_count;
+    bool unpack; /* ASSIGN: a, b, = value */
+    struct ts_expr *value; /* also the condition of IF; NULL: return without a value */
+    struct ts_stmt *body, *otherwise; /* IF */
+    struct ts_stmt *next;
+};
+
+struct ts_param {
+    const char *name, *type; /* "Tensor"; NULL if not annotated */
+    struct ts_expr *otherwise;
+};
+
+/* A function or method: a range of a code member, parsed when it is first called. */
+struct ts_function {
+    const char *name, *file; /* file: member name */
+    const char *begin, *end;
+    int line;
+    bool parsed;
+    struct ts_param *params;
+    size_t param_count;
+    struct ts_stmt *body;
+};
+
+struct ts_class {
+    const char *name;          /* "__torch__.LeNet" */
+    struct name_table *methods; /* → ts_function */
+    struct name_table *constants; /* attribute: Final[int] = 3 → ts_expr */
+};
+
+enum token_kind { TOKEN_END, TOKEN_NEWLINE, TOKEN_INDENT, TOKEN_DEDENT, TOKEN_NAME, TOKEN_NUMBER,
+                  TOKEN_STRING, TOKEN_OP };
+
+struct token {
+    enum token_kind kind;
+    const char *text; /* not terminated */
+    size_t length;
+    int line;
+};
+
+enum { LEX_MAX_INDENT = 64 };
+
+struct lexer {
+    const char *at, *end, *file;
+    struct bpu_error *err;
+    int line, indents[LEX_MAX_INDENT], depth, pending, brackets;
+    bool line_start;
+    struct token token; /* the current one */
+};
+
+/* begin..end: whole lines; the first line has number `line`. */
+bool lex_init(struct lexer *l, const char *file, const char *begin, const char *end, int line,
+              struct bpu_error *err) BPU_CHECKED;
+bool lex_next(struct lexer *l) BPU_CHECKED;
+bool lex_is(const struct lexer *l, const char *text); /* an operator or a name */
+bool lex_error(const struct lexer *l, const char *fmt, ...) BPU_PRINTF(2, 3);
+
+struct ts_import;
+bool ts_parse_function(struct ts_import *ts, struct ts_function *f) BPU_CHECKED;
+/* One expression, of a class' constant. */
+struct ts_expr *ts_parse_expr(struct ts_import *ts, const char *file, const char *begin,
+                              const char *end, int line);
+
+/* By qualified name; NULL without an error if there is none. */
+struct ts_class *ts_class_find(struct ts_import *ts, const char *name);
+struct ts_function *ts_function_find(struct ts_import *ts, const char *name);
+
+/* ── running ── */
+
+/* One call of a function. */
+struct ts_frame {
+    const struct ts_function *function;
+    struct name_table *variables;
+    struct py_value *self; /* the module, or the caller's for plain functions */
+    struct py_value *result;
+    bool returned;
+    int line;
+};
+
+struct ts_import {
+    struct arena *arena;
+    struct graph *graph;
+    const struct import_request *req;
+    struct bpu_error *err;
+    struct archive *archive;
+    struct name_table *members; /* code member → itself, once it is indexed */
+    struct name_table *classes, *functions;
+    struct py_value *constants; /* of constants.pkl: a tuple */
+    struct py_value none;
+    struct ts_frame *frame;
+    int depth;     /* nested expressions and calls */
+    int64_t steps; /* expressions evaluated */
+};
+
+struct py_value *ts_new(struct ts_import *ts, enum py_kind kind);
+struct py_value *ts_int(struct ts_import *ts, int64_t i);
+struct py_value *ts_float(struct ts_import *ts, double f);
+struct py_value *ts_bool(struct ts_import *ts, bool b);
+struct py_value *ts_tensor(struct ts_import *ts, struct value *v);
+bool ts_append(struct ts_import *ts, struct py_value *list, struct py_value *item) BPU_CHECKED;
+
+/* An error at the line that is being run. Returns false. */
+bool ts_bad(struct ts_import *ts, enum bpu_code code, const char *fmt, ...) BPU_PRINTF(3, 4);
+
+struct py_value *ts_eval(struct ts_import *ts, const struct ts_expr *e);
+/* Calls f; the first parameter is self if that is not NULL. */
+struct py_value *ts_call_function(struct ts_import *ts, struct ts_function *f,
+                                  struct py_value *self, struct py_value **args, size_t count);
+struct py_value *ts_eval_call(struct ts_import *ts, const struct ts_expr *e);
+/* Attribute of a module or another object. */
+struct py_value *ts_get_attr(struct ts_import *ts, struct py_value *object, const char *name);
+struct py_value *ts_find_attr(struct ts_import *ts, struct py_value *object, const char *name,
+                              bool *ok);
+bool ts_set_attr(struct ts_import *ts, struct py_value *object, const char *name,
+                 struct py_value *v) BPU_CHECKED;
+/* "a.b.c" of a chain of attributes; NULL (no error) if it is none or starts at a variable. */
+const char *ts_dotted(struct ts_import *ts, const struct ts_expr *e);
+/* *known false: only inference shows whether v is true. */
+bool ts_truth(const struct py_value *v, bool *known);
+
+/* Numbers: result of an operator whose operands are Python numbers; *done false if they are not, or if it is no
+ * such operator. */
+struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_value **args,
+                              size_t count, bool *done);
+
+/* ── operators ── */
+
+/* A call of an operator while it is translated. */
+struct ts_op {
+    struct ts_import *ts;
+    const struct ts_row *row;
+    const char *name; /* "aten::conv2d" */
+    struct py_value **args; /* by position in the schema; NULL where left out */
+    size_t count;
+};
+
+typedef struct py_value *ts_adapt_fn(struct ts_op *o);
+
+/* schema: the argument names in order, one space between.  Marks in front of a name say what becomes of it in a row
+ * without an adapter: @ operand, # parameter, = attribute of that name; without a mark it is left aside. */
+struct ts_row {
+    const char *name;   /* "conv2d", without the trailing _ of in-place forms */
+    const char *torch;  /* the operator it becomes, or NULL */
+    const char *schema;
+    ts_adapt_fn *adapt; /* NULL: as the marks say */
+};
+
+/* name without namespace; quantized: of quantized:: */
+const struct ts_row *ts_row_find(const char *space, const char *name);
+struct py_value *ts_call_operator(struct ts_import *ts, const char *space, const char *name,
+                                  struct py_value **args, const char **names, size_t count);
+
+/* ── torchscript_node.c: reading ── */
+struct py_value *ts_arg(const struct ts_op *o, const char *name); /* NULL if left out or None */
+bool ts_is_tensor(const struct py_value *v);
+/* Numbers with a default if the argument is left out or None. *ok is cleared if it is there but not known. */
+int64_t ts_arg_int(const struct ts_op *o, const char *name, int64_t otherwise, bool *ok);
+double ts_arg_float(const struct ts_op *o, const char *name, double otherwise, bool *ok);
+bool ts_arg_bool(const struct ts_op *o, const char *name, bool otherwise, bool *ok);
+/* Integers of a list, or one integer; count -1 if left out. False if not known or more than max. */
+bool ts_arg_ints(const struct ts_op *o, const char *name, int64_t *out, int max, int *count);
+bool ts_number(const struct py_value *v, double *out); /* a known number of any kind */
+bool ts_integer(const struct py_value *v, int64_t *out);
+/* PyTorch's number of an element type; DT_UNKNOWN for others. */
+enum dtype ts_dtype(int64_t code);
+struct py_value *ts_op_bad(const struct ts_op *o, const char *fmt, ...) BPU_PRINTF(2, 3);
+
+/* ── torchscript_node.c: building ── */
+/* The graph's value of a tensor; a number becomes a constant without dimensions of the type `like` has. */
+struct value *ts_value(struct ts_import *ts, struct py_value *v, const struct value *like);
+struct node *ts_begin(struct ts_op *o, const char *op_name, const char *suffix);
+/* Begins and adds the argument `name` as operand. */
+struct node *ts_begin_unary(struct ts_op *o, const char *op_name, const char *name);
+bool ts_operand(struct ts_op *o, struct node *n, struct py_value *v) BPU_CHECKED;
+bool ts_param(struct ts_op *o, struct node *n, const char *param, struct py_value *v) BPU_CHECKED;
+/* An attribute from a value of any kind; lists of numbers included. */
+bool ts_attr(struct ts_op *o, struct node *n, const char *attr, const struct py_value *v) BPU_CHECKED;
+/* One output, then op_apply. */
+struct py_value *ts_finish(struct ts_op *o, struct node *n);
+struct value *ts_finish_value(struct ts_op *o, struct node *n);
+/* Several outputs: a list or a tuple of tensors. */
+struct py_value *ts_finish_many(struct ts_op *o, struct node *n, int outputs, enum py_kind kind);
+/* The call as a node whose result's shape is not known: bound if the table has op_name. */
+struct py_value *ts_opaque(struct ts_op *o, const char *op_name);
+
+/* ── adapters ── */
+ts_adapt_fn ts_conv, ts_conv_nd, ts_conv_transpose, ts_batch_norm, ts_layer_norm, ts_group_norm,
+    ts_instance_norm, ts_linear, ts_addmm, ts_matmul, ts_pool, ts_adaptive_pool, ts_softmax,
+    ts_attention;
+ts_adapt_fn ts_binary, ts_rsub, ts_hardtanh, ts_clamp, ts_gelu, ts_mean, ts_max_min, ts_to,
+    ts_einsum, ts_prelu, ts_pass, ts_same_type, ts_where, ts_fill, ts_create, ts_create_like,
+    ts_arange, ts_masked_fill, ts_norm, ts_scalar_tensor, ts_topk, ts_arg_max;
+ts_adapt_fn ts_view, ts_flatten, ts_transpose, ts_t, ts_permute, ts_select, ts_slice, ts_split,
+    ts_unbind, ts_squeeze, ts_unsqueeze, ts_expand, ts_repeat, ts_pad, ts_upsample, ts_cat, ts_size,
+    ts_index, ts_roll, ts_pixel, ts_embedding, ts_meshgrid, ts_copy, ts_unflatten, ts_channel_shuffle,
+    ts_reflection_pad, ts_expand_as, ts_numel, ts_index_select, ts_list_op, ts_movedim;
+ts_adapt_fn ts_quantize, ts_dequantize, ts_qconv, ts_qlinear, ts_qbinary, ts_qcat, ts_qunary,
+    ts_qconv_prepack, ts_qlinear_prepack, ts_qconv_relu, ts_q_scalar, ts_qbatch_norm, ts_int_repr;
+/* Weights as pickled by a packed-weights object; NULL with an error. */
+struct py_value *ts_unpack_object(struct ts_import *ts, struct py_value *object);
+
+#endif

@@ -1,0 +1,321 @@
+/* One job, from fork to result.
+ *
+ * Between the two the worker polls three descriptors: the child's pipe, its signals, and the
+ * wake-ups.  End of file on the pipe is the child's end, since nobody else holds it.  A job's first
+ * stage is published after a moment only, so that a small job costs one durable commit and one
+ * wake-up of the daemon.  The child is killed once its result is complete, and collected when it is
+ * dead, at the latest when DYING_MAX are on their way: taking down its memory overlaps with the
+ * disk work and with the next job. */
+#define _GNU_SOURCE
+#include "server/worker_run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "server/json.h"
+#include "server/worker_child.h"
+#include "server/worker_wire.h"
+
+#define FIRST_PUBLISH_MS 25 /* a job that is done by then never shows as running */
+#define PUBLISH_MS 100      /* stage and progress, if they changed */
+#define BEAT_MS 500         /* renews the lease, and hears of a cancel without a wake-up */
+#define PIPE_SIZE (1 << 20)
+#define MAX_OPTIONS 256
+#define DYING_MAX 4
+
+/* One job in a child. */
+struct run {
+    struct worker *w;
+    const struct store_job *job;
+    pid_t pid;
+    int pipe_fd;
+    struct wire wire;
+    int64_t started, deadline, next_beat, published;
+    char stage[24]; /* as published */
+    double progress;
+    enum {
+        RUN_ENDED,
+        RUN_DIED,
+        RUN_TIME_UP,
+        RUN_CANCELLED,
+        RUN_LOST,
+        RUN_BROKEN,
+        RUN_GIVEN_BACK
+    } end;
+};
+
+/* ---- one job --------------------------------------------------------------------------------- */
+
+/* Renews the lease and publishes, if it is time; false if the job is to be stopped. */
+static bool beat(struct run *r)
+{
+    struct bpu_error err = {0};
+    int64_t now = worker_now();
+    bool lost, cancel;
+    bool changed = strcmp(r->stage, r->wire.stage) != 0 || r->progress != r->wire.progress ||
+                   r->published == 0;
+    int64_t due = r->published == 0 ? r->started + FIRST_PUBLISH_MS : r->published + PUBLISH_MS;
+    if (now < r->next_beat && !(changed && now >= due)) {
+        if (changed && due < r->next_beat)
+            r->next_beat = due;
+        return true;
+    }
+    r->next_beat = now + BEAT_MS;
+    if (!store_job_heartbeat(r->w->store, r->job->id, r->w->name, r->w->o.lease_seconds * 1000,
+                             r->wire.stage, r->wire.progress, &lost, &cancel, &err)) {
+        worker_complain(r->w, "heartbeat", &err); /* the lease still has most of its time */
+        return true;
+    }
+    if (lost || cancel) {
+        r->end = lost ? RUN_LOST : RUN_CANCELLED;
+        return false;
+    }
+    if (changed) {
+        snprintf(r->stage, sizeof r->stage, "%s", r->wire.stage);
+        r->progress = r->wire.progress;
+        r->published = now;
+        wake_server(r->w->wake, r->job->id);
+    }
+    return true;
+}
+
+static void watch(struct run *r, struct bpu_error *err)
+{
+    for (;;) {
+        enum wire_read got = wire_receive(&r->wire, r->pipe_fd, err);
+        int64_t now = worker_now(), until;
+        if (r->wire.ended || got != WIRE_AGAIN) {
+            r->end = got == WIRE_BROKEN ? RUN_BROKEN : r->wire.ended ? RUN_ENDED : RUN_DIED;
+            return;
+        }
+        if (now >= r->deadline) {
+            r->end = RUN_TIME_UP;
+            return;
+        }
+        if (r->w->stopping && now >= r->w->stop_at) {
+            r->end = RUN_GIVEN_BACK;
+            return;
+        }
+        if (!beat(r))
+            return;
+        until = r->next_beat < r->deadline ? r->next_beat : r->deadline;
+        if (r->w->stopping && r->w->stop_at < until)
+            until = r->w->stop_at;
+        if (worker_wait(r->w, r->pipe_fd, r->job->id, until))
+            r->next_beat = 0;
+    }
+}
+
+/* Options of the job as the job wants them, in the arena. */
+static bool options_read(const char *text, struct arena *a, struct job_request *q,
+                         struct bpu_error *err)
+{
+    const char *key;
+    json_t *value, *object = json_parse(text, strlen(text), JSON_MAX_BODY, err);
+    bool ok = object != NULL;
+    struct job_option *options = ok ? ARENA_ARRAY(a, struct job_option, MAX_OPTIONS, err) : NULL;
+    ok = options != NULL;
+    if (ok && json_object_size(object) > MAX_OPTIONS)
+        ok = error_set(err, BPU_BAD_OPTION, "options", "more than %d options", MAX_OPTIONS);
+    if (ok)
+        json_object_foreach(object, key, value)
+        {
+            char *other =
+                json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+            struct job_option *o = &options[q->option_count];
+            o->key = ok ? arena_strdup(a, key, err) : NULL;
+            const char *word = json_is_string(value) ? json_string_value(value) : other;
+            o->value = o->key && word ? arena_strdup(a, word, err) : NULL;
+            free(other);
+            ok = o->value != NULL;
+            q->option_count += ok;
+        }
+    q->options = options;
+    json_decref(object);
+    return ok;
+}
+
+static bool start(struct run *r, struct arena *a, struct bpu_error *err)
+{
+    struct worker *w = r->w;
+    const struct store_job *j = r->job;
+    char path[4352];
+    struct stat st;
+    int pipes[2] = {-1, -1};
+    bool ok = false;
+    struct worker_child c = {
+        .sandbox = w->sandbox,
+        .limits = {.memory = w->o.job_memory,
+                   .cpu_seconds = w->o.job_cpu_seconds,
+                   .namespaces = w->o.namespaces},
+        .note = w->note,
+        .job = w->o.job,
+        .request = {.kind = j->kind,
+                    .march = *j->march ? j->march : NULL,
+                    .model_id = j->model,
+                    .model_name = j->model_name,
+                    .memory_quota = (size_t)w->o.job_memory},
+        .worker = getpid(),
+        .null_fd = w->null_fd,
+    };
+    store_model_path(w->store, j->model, path, sizeof path);
+    c.model_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (c.model_fd < 0 || fstat(c.model_fd, &st) != 0) {
+        error_set(err, BPU_IO, j->model_name, "the stored model cannot be opened: %s",
+                  strerror(errno));
+        error_hint(err, "Upload the model again.");
+        goto out;
+    }
+    c.model_size = (size_t)st.st_size;
+    if (!options_read(j->options, a, &c.request, err))
+        goto out;
+    if (pipe2(pipes, O_CLOEXEC) != 0) {
+        error_set(err, BPU_SERVER, NULL, "no pipe for the job: %s", strerror(errno));
+        goto out;
+    }
+    fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+    fcntl(pipes[0], F_SETPIPE_SZ, PIPE_SIZE); /* fewer switches; the default will do */
+    memset(w->note, 0, sizeof *w->note);
+    w->note->syscall = -1;
+    c.pipe_fd = pipes[1];
+    r->started = worker_now();
+    r->deadline = r->started + (int64_t)w->o.job_seconds * 1000;
+    r->next_beat = r->started + BEAT_MS;
+    if (r->next_beat > r->started + FIRST_PUBLISH_MS)
+        r->next_beat = r->started + FIRST_PUBLISH_MS;
+    r->pid = fork();
+    if (r->pid == 0)
+        worker_child_run(&c);
+    if (r->pid < 0) {
+        error_set(err, BPU_SERVER, NULL, "no process for the job: %s", strerror(errno));
+        goto out;
+    }
+    r->pipe_fd = pipes[0];
+    pipes[0] = -1;
+    ok = true;
+out:
+    for (int i = 0; i < 2; i++)
+        if (pipes[i] >= 0)
+            close(pipes[i]);
+    if (c.model_fd >= 0)
+        close(c.model_fd);
+    return ok;
+}
+
+/* ---- ending a job ---------------------------------------------------------------------------- */
+
+static bool store_failure(struct run *r, const struct problem *p, bool again, struct bpu_error *err)
+{
+    struct buf doc;
+    buf_init(&doc, 16384);
+    problem_write(&doc, p);
+    bool ok = buf_ok(&doc, err);
+    if (ok && again && r->job->attempts < r->w->o.max_attempts)
+        ok = store_job_requeue(r->w->store, r->job->id, r->w->name, true, buf_str(&doc), err);
+    else if (ok)
+        ok = store_job_finish(r->w->store, r->job->id, r->w->name, JOB_FAILED, NULL, buf_str(&doc),
+                              NULL, 0, err);
+    buf_fini(&doc);
+    return ok;
+}
+
+static bool store_success(struct run *r, struct bpu_error *err)
+{
+    struct worker *w = r->w;
+    struct store_artifact files[JOB_MAX_ARTIFACTS];
+    const struct job_result *result = &r->wire.result;
+    for (size_t i = 0; i < result->artifact_count; i++) {
+        const struct job_artifact *f = &result->artifacts[i];
+        struct bpu_error info = {0};
+        snprintf(files[i].name, sizeof files[i].name, "%s", f->name);
+        snprintf(files[i].type, sizeof files[i].type, "%s", f->type);
+        if (!store_artifact_write(w->store, f->bytes.data, f->bytes.size, &files[i], err))
+            return false;
+        /* What the model is made of: good to have in lists, and no reason to lose a verdict. */
+        if (strcmp(f->name, "model.json") == 0 && f->bytes.size < JSON_MAX_BODY &&
+            !store_model_set_info(w->store, r->job->model, buf_str(&f->bytes), &info))
+            worker_complain(w, "model.json", &info);
+    }
+    return store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
+                            files, result->artifact_count, err);
+}
+
+/* What the end of the run means for the job.  watched: the error of RUN_BROKEN. */
+static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_error *err)
+{
+    struct worker *w = r->w;
+    struct problem p;
+    struct bpu_error why = {0};
+    struct worker_death d = {.note = w->note,
+                             .options = &w->o,
+                             .stage = r->wire.stage,
+                             .time_up = r->end == RUN_TIME_UP};
+    switch (r->end) {
+    case RUN_ENDED:
+        if (r->wire.error.code == BPU_NONE)
+            return store_success(r, err);
+        p = problem_of_error(&r->wire.error);
+        return store_failure(r, &p, false, err);
+    case RUN_BROKEN: p = problem_of_error(watched); return store_failure(r, &p, false, err);
+    case RUN_DIED:
+    case RUN_TIME_UP: {
+        if (wait4(r->pid, &d.status, 0, &d.usage) == r->pid)
+            r->pid = 0;
+        bool again = worker_death_explain(&d, &why, &p);
+        worker_complain(w, r->job->id, &why);
+        return store_failure(r, &p, again, err);
+    }
+    case RUN_CANCELLED:
+        return store_job_finish(w->store, r->job->id, w->name, JOB_CANCELLED, NULL, NULL, NULL, 0,
+                                err);
+    case RUN_GIVEN_BACK: return store_job_requeue(w->store, r->job->id, w->name, false, NULL, err);
+    case RUN_LOST: break;
+    }
+    return true;
+}
+
+/* Collects the dead, and waits for some if more than `most` are dying. */
+void worker_collect(struct worker *w, int most)
+{
+    while (w->dying > 0 && waitpid(-1, NULL, w->dying > most ? 0 : WNOHANG) > 0)
+        w->dying--;
+}
+
+void worker_run(struct worker *w, const struct store_job *job, struct arena *a)
+{
+    struct run r = {.w = w, .job = job, .pipe_fd = -1};
+    struct bpu_error err = {0}, watched = {0};
+    bool ok;
+    wire_init(&r.wire, w->o.job_output);
+    if (start(&r, a, &err)) {
+        watch(&r, &watched);
+        kill(r.pid, SIGKILL); /* dead already, or done, or not to go on */
+        ok = conclude(&r, &watched, &err);
+    } else {
+        struct problem p = problem_of_error(&err);
+        struct bpu_error second = {0};
+        worker_complain(w, job->id, &err);
+        ok = store_failure(&r, &p, err.code == BPU_SERVER, &second);
+        err = second;
+    }
+    w->dying += r.pid > 0;
+    worker_collect(w, DYING_MAX);
+    if (r.pipe_fd >= 0)
+        close(r.pipe_fd);
+    wire_fini(&r.wire);
+    if (!ok && err.code != BPU_CONFLICT) {
+        /* The store does not take the result; somebody may later, after the lease. */
+        worker_complain(w, job->id, &err);
+        worker_wait(w, -1, "", worker_now() + WORKER_LOOK_MS);
+    }
+    wake_server(w->wake, job->id);
+    if (r.end == RUN_GIVEN_BACK)
+        wake_workers(w->wake, job->id);
+}
