@@ -9,11 +9,13 @@
 #include "server/http.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,8 +31,7 @@
 #define ARENA_QUOTA ((size_t)64 << 20)
 #define DROP_BEFORE_ANSWER ((int64_t)4 << 20)
 #define DRAIN_SECONDS 10
-#define BUSY_WAIT_MS 5
-#define IDLE_WAIT_MS 100
+#define WAIT_MS 1000
 
 uint64_t clock_us(void)
 {
@@ -57,6 +58,7 @@ void http_resume(struct http_request *r)
     struct http_server *h = r->server;
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&h->suspended, 1);
+    http_kick(h);
 }
 
 void http_post(struct http_request *r, enum task_lane lane,
@@ -290,14 +292,20 @@ static unsigned connections_max(void)
                                              : DESCRIPTORS_KEPT;
 }
 
-/* The HTTP thread. It runs libmicrohttpd's loop itself, with a bound on each wait, because the
- * library's own thread can sleep on work: after a full batch of 128 events it waits for more
- * without a limit before it looks at what it has (0.9.75). Seen as a stall of all connections under
- * load. */
+void http_kick(struct http_server *h)
+{
+    if (!atomic_exchange(&h->kicked, true))
+        (void)eventfd_write(h->kick, 1);
+}
+
+/* The HTTP thread. It waits itself and lets libmicrohttpd only work, because the library's own wait
+ * can sleep on work (0.9.75): after a full batch of 128 events it waits for more, without a limit,
+ * before it looks at what it has. Seen as a stall of all connections under load. */
 static void *http_loop(void *arg)
 {
     struct http_server *h = arg;
     bool quiesced = false;
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     while (!atomic_load(&h->stopping)) {
         if (!quiesced && atomic_load(&h->draining)) {
             MHD_socket listening = MHD_quiesce_daemon(h->daemon);
@@ -305,22 +313,32 @@ static void *http_loop(void *arg)
                 close(listening);
             quiesced = true;
         }
-        bool busy = atomic_load(&h->open_requests) > 0;
-        if (MHD_run_wait(h->daemon, busy ? BUSY_WAIT_MS : IDLE_WAIT_MS) != MHD_YES)
-            usleep(1000); /* no memory, or descriptors gone: not in a tight loop */
+        MHD_UNSIGNED_LONG_LONG due;
+        int timeout =
+            MHD_get_timeout(h->daemon, &due) == MHD_YES && due < WAIT_MS ? (int)due : WAIT_MS;
+        struct pollfd fds[2] = {{.fd = h->kick, .events = POLLIN},
+                                {.fd = info->epoll_fd, .events = POLLIN}};
+        (void)poll(fds, 2, timeout);
+        if (fds[0].revents) {
+            eventfd_t ignored;
+            (void)eventfd_read(h->kick, &ignored);
+            atomic_store(&h->kicked, false);
+        }
+        (void)MHD_run(h->daemon);
     }
     return NULL;
 }
 
 bool http_start(struct http_server *h, int socket, struct bpu_error *err)
 {
+    h->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
         MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT, MHD_OPTION_CONNECTION_LIMIT,
         connections_max(), MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_END);
-    if (!h->daemon)
+    if (!h->daemon || h->kick < 0)
         return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");
     sigset_t all, before;
     sigfillset(&all);
@@ -353,6 +371,7 @@ void http_stop(struct http_server *h)
     if (!h->daemon)
         return;
     atomic_store(&h->draining, true);
+    http_kick(h);
     watch_drain(h->watch);
     counter_drain(&h->open_requests, DRAIN_SECONDS * 1000);
     /* From here on nothing new is suspended, and the lanes resume what is: libmicrohttpd must not
@@ -360,7 +379,9 @@ void http_stop(struct http_server *h)
     atomic_store(&h->closing, true);
     counter_drain(&h->suspended, 3600 * 1000);
     atomic_store(&h->stopping, true);
+    http_kick(h);
     pthread_join(h->thread, NULL);
+    close(h->kick);
     MHD_stop_daemon(h->daemon);
     h->daemon = NULL;
 }

@@ -90,7 +90,8 @@ struct http_server {
     bool loopback; /* Host headers are checked */
     int port;
     pthread_t thread; /* the HTTP thread */
-    atomic_bool draining, stopping;
+    int kick;         /* eventfd that wakes it */
+    atomic_bool draining, stopping, kicked;
     atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
     struct wake *wake;
@@ -105,6 +106,8 @@ void http_stop(struct http_server *h);
  * resume it. */
 void http_suspend(struct http_request *r);
 void http_resume(struct http_request *r);
+/* Makes the HTTP thread look for resumed connections. */
+void http_kick(struct http_server *h);
 /* Suspends and posts: run works in the lane, after must end in http_resume() or another post. */
 void http_post(struct http_request *r, enum task_lane lane,
                bool (*run)(struct task *t, struct store *s), void (*after)(struct task *t));

@@ -143,6 +143,7 @@ static void locked_stream_wake(struct stream *st)
     st->suspended = false;
     MHD_resume_connection(st->connection);
     atomic_fetch_sub(&st->watch->server->suspended, 1);
+    http_kick(st->watch->server);
 }
 
 static void waiter_unlink(struct waiter *x)

@@ -117,6 +117,7 @@ export function findings_panel(findings, { onlocate }) {
     const table = table_new({
         caption: 'Findings',
         cls: 'findings',
+        initial: 'severity', // what makes the model illegal comes first, each kind in graph order
         row_props: (f) => ({
             'data-index': f.index,
             'data-node-name': f.node,

@@ -5,17 +5,23 @@ import { h, icon, number } from './dom.js';
 
 const PAGE = 200;
 
-/** columns: [{key, label, cell(row), value(row)?, cls?}]; a column with value() can be sorted by. */
-export function table_new({ columns, caption, cls = '', row_props = () => ({}) }) {
+/** columns: [{key, label, cell(row), value(row)?, cls?}]; a column with value() can be sorted by.
+    initial: the key of the column that the rows are sorted by at first. */
+export function table_new({ columns, caption, cls = '', row_props = () => ({}), initial = null }) {
     let rows = [];
     let sorted = [];
-    let sort = { key: null, dir: 1 };
+    let sort = { key: initial, dir: 1 };
     let page = 0;
 
     const heads = columns.map((c) =>
         h(
             'th',
-            { scope: 'col', class: c.cls, 'data-key': c.key, 'aria-sort': c.value ? 'none' : null },
+            {
+                scope: 'col',
+                class: c.cls,
+                'data-key': c.key,
+                'aria-sort': c.value ? (c.key === initial ? 'ascending' : 'none') : null,
+            },
             c.value
                 ? h(
                       'button',

@@ -270,7 +270,8 @@ static void judge_input(struct checker *c, const struct value *v)
         set_dtype(c, v, c->m->feature_dtype, true);
 }
 
-/* The table's output dtype for inputs of dtype `in`. */
+/* The table's output dtype for inputs of dtype `in`. Where the row does not take such inputs, the node itself is at
+ * fault, and what follows is judged as if it gave the march's default. */
 static enum dtype default_output(const struct checker *c, const struct cell *cell, enum dtype in)
 {
     if (in == DT_UNKNOWN || !dtype_is_quantized(in))
@@ -278,6 +279,8 @@ static enum dtype default_output(const struct checker *c, const struct cell *cel
     if (!cell || cell->support == SUPPORT_NO || (cell->outputs & SAME) || cell->outputs == 0 ||
         (cell->outputs & (1u << in)))
         return in;
+    if (cell->inputs && !(cell->inputs & (1u << in)))
+        return c->m->feature_dtype;
     for (int t = 0; t < DT_COUNT; t++) {
         if (cell->outputs & (1u << t))
             return (enum dtype)t;

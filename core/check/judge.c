@@ -214,7 +214,9 @@ static bool report(const struct subject *s, const struct limit *l, const struct 
     f->message =
         arena_printf(c->a, c->err, "%s%s%.200s%s%s%s%s%s%s", operand, v ? " " : "",
                      v ? v->name : "", v ? ": " : "", text, more ? " (other operands too)" : "",
-                     reading ? " (the public table is ambiguous here: " : "",
+                     !reading     ? ""
+                     : l->reading ? " (the public table is ambiguous here: "
+                                  : " (the public table is ambiguous in this row: ",
                      reading ? reading : "", reading ? ")" : "");
     f->actual = actual;
     f->limit = limit;

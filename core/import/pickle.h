@@ -39,6 +39,11 @@ struct pickle_tensor {
     struct quant quant; /* count 0: not quantized */
 };
 
+/* Which elements of a tensor another one shows. */
+struct py_view {
+    int64_t offset, stride[SHAPE_MAX_RANK];
+};
+
 struct py_value {
     enum py_kind kind;
     int64_t i;        /* BOOL, INT */
@@ -49,8 +54,12 @@ struct py_value {
     struct py_value *state;       /* OBJECT */
     struct pickle_tensor *tensor; /* TENSOR, STORAGE */
     struct value *value;          /* VALUE; TENSOR once it is part of the graph */
-    const char *path;             /* OBJECT: where it stands in the model, "features.0" */
-    bool ready;                   /* OBJECT: its state is in its final form (consumers) */
+    /* what consumers note */
+    const char *path;      /* OBJECT, TENSOR: where it stands in the model, "features.0" */
+    struct py_value *base; /* VALUE: of which it is a view */
+    struct py_view *view;  /* VALUE: which elements of the base */
+    bool ready;            /* OBJECT: its state is in its final form */
+    bool stale;            /* VALUE: changed by a write through a view of it */
     size_t offset;                /* in the pickle */
 };
 

@@ -145,6 +145,7 @@ struct ts_import {
     struct ts_frame *frame;
     int depth;     /* nested expressions and calls */
     int64_t steps; /* expressions evaluated */
+    bool probing;  /* shapes are missing: only what can be refused without them matters */
 };
 
 struct py_value *ts_new(struct ts_import *ts, enum py_kind kind);
