@@ -143,6 +143,26 @@ bench: $(BUILD)/bpuhub
 lint: $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/march_list.h
 	@CFLAGS="-std=gnu17 -I. -I$(BUILD)/gen $(PKG_CFLAGS)" tests/lint.sh
 
+# ── fuzzing ──
+# make fuzz [FUZZ_SECONDS=60] [FUZZ_TARGETS="onnx check"]: each target of tests/fuzz for that long, with sanitizers.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(patsubst tests/fuzz/target_%.c,%,$(sort $(wildcard tests/fuzz/target_*.c)))
+FUZZ_BUILD   ?= build-fuzz
+FUZZ_DEPS    := clang libclang-rt-14-dev
+$(BUILD)/fuzz/%: tests/fuzz/target_%.c tests/fuzz/fuzz.c tests/fuzz/xml.c tests/fuzz/fuzz.h $(SERVER_OBJ) \
+                 $(BUILD)/libbpuhub.a
+	@mkdir -p $(@D)
+	$(SAY) FUZZ $@
+	$(Q)$(CC) $(ALL_CFLAGS) -DFUZZ_MAIN -fsanitize=fuzzer -o $@ $(filter-out %.h,$^) $(ALL_LDFLAGS) $(LIBS)
+fuzz-bin: $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang SAN=address,undefined,fuzzer-no-link \
+	    OPT="-O1 -g" fuzz-bin
+	@BUILD=$(FUZZ_BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+fuzz-deps: deps
+	$(APT_INSTALL) $(FUZZ_DEPS)
+.PHONY: fuzz fuzz-bin fuzz-deps
+
 # ── installing ──
 deps:
 	apt-get update
@@ -166,3 +186,4 @@ clean:
 	rm -rf build build-*
 .PHONY: all clean test test-zoo bench lint deps test-deps zoo-deps lint-deps quickstart install
 .DELETE_ON_ERROR:
+.SECONDARY:
