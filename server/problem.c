@@ -13,7 +13,8 @@ struct problem problem_of_error(const struct bpu_error *err)
         .code = error_code_name(code),
         .title = error_title(code),
         .detail = err->message,
-        .where = err->where,
+        /* Of our own faults the place is a path or a statement: for the log, not for the client. */
+        .where = error_http_status(code) < 500 ? err->where : "",
         .hint = err->hint,
     };
 }

@@ -76,20 +76,17 @@ void worker_child_run(const struct worker_child *c)
 /* ---- post-mortem ----------------------------------------------------------------------------- */
 
 static bool explain_violation(const struct worker_death *d, const char *stage,
-                              struct bpu_error *err, struct problem *problem)
+                              struct bpu_error *err)
 {
     char call[64] = "a system call";
     if (d->note->syscall >= 0)
         sandbox_syscall_name(d->note->syscall, call, sizeof call);
-    error_set(err, BPU_CRASH, NULL,
+    error_set(err, BPU_SANDBOX, NULL,
               "the job was stopped at stage %s because it called %s, "
               "which its sandbox forbids",
               stage, call);
     error_hint(err, "A model that makes the importer do this is suspect: do not trust its source. "
                     "If you do, please report it as a defect.");
-    *problem = problem_of_error(err);
-    problem->code = "sandbox_violation";
-    problem->title = "The job tried what its sandbox forbids";
     return false;
 }
 
@@ -111,8 +108,7 @@ static bool explain_time(const struct worker_death *d, const char *stage, bool p
     return false;
 }
 
-/* True if another attempt makes sense. */
-static bool explain(const struct worker_death *d, struct bpu_error *err, struct problem *problem)
+bool worker_death_explain(const struct worker_death *d, struct bpu_error *err)
 {
     const char *stage = *d->stage ? d->stage : "start";
     int sig = WIFSIGNALED(d->status) ? WTERMSIG(d->status) : 0;
@@ -123,7 +119,7 @@ static bool explain(const struct worker_death *d, struct bpu_error *err, struct 
     if (sig == SIGXCPU)
         return explain_time(d, stage, true, err);
     if (sig == SIGSYS && !d->note->aborted && d->note->syscall >= 0)
-        return explain_violation(d, stage, err, problem);
+        return explain_violation(d, stage, err);
     if (sig == SIGKILL) {
         error_set(err, BPU_CRASH, NULL, "the job's process was killed from outside at stage %s",
                   stage);
@@ -149,14 +145,4 @@ static bool explain(const struct worker_death *d, struct bpu_error *err, struct 
                   WEXITSTATUS(d->status));
     error_hint(err, "This is a defect of BPU Hub; please report it together with the model.");
     return false;
-}
-
-bool worker_death_explain(const struct worker_death *d, struct bpu_error *err,
-                          struct problem *problem)
-{
-    *problem = (struct problem){0};
-    bool again = explain(d, err, problem);
-    if (!problem->code)
-        *problem = problem_of_error(err);
-    return again;
 }

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "server/problem.h"
 #include "server/sandbox.h"
 #include "server/worker.h"
 
@@ -35,9 +34,7 @@ struct worker_death {
     bool time_up;      /* the worker killed it for its time */
 };
 
-/* Fills *err and *problem (its texts point into *err and into literals).  True if the fault may lie
- * outside the job, so that another attempt makes sense. */
-bool worker_death_explain(const struct worker_death *d, struct bpu_error *err,
-                          struct problem *problem);
+/* Fills *err.  True if the fault may lie outside the job, so that another attempt makes sense. */
+bool worker_death_explain(const struct worker_death *d, struct bpu_error *err);
 
 #endif

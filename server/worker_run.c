@@ -268,7 +268,8 @@ static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_
     case RUN_TIME_UP: {
         if (wait4(r->pid, &d.status, 0, &d.usage) == r->pid)
             r->pid = 0;
-        bool again = worker_death_explain(&d, &why, &p);
+        bool again = worker_death_explain(&d, &why);
+        p = problem_of_error(&why);
         worker_complain(w, r->job->id, &why);
         return store_failure(r, &p, again, err);
     }

@@ -26,6 +26,7 @@
     X(NO_MEMORY, "out_of_memory", "The memory limit was reached", 413, 4)                          \
     X(TIMEOUT, "time_limit", "The time limit was reached", 422, 4)                                 \
     X(CRASH, "worker_crashed", "The job's process died", 500, 4)                                   \
+    X(SANDBOX, "sandbox_violation", "The job tried what its sandbox forbids", 422, 4)              \
     X(IO, "io_error", "Reading or writing failed", 500, 3)                                         \
     X(NOT_FOUND, "not_found", "There is no such thing", 404, 5)                                    \
     X(CONFLICT, "conflict", "The state does not allow this", 409, 5)                               \
