@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "server/json.h"
+#include "server/problem.h"
 #include "server/worker_child.h"
 #include "server/worker_wire.h"
 
@@ -229,7 +230,7 @@ static bool store_failure(struct run *r, const struct problem *p, bool again, st
 static bool store_success(struct run *r, struct bpu_error *err)
 {
     struct worker *w = r->w;
-    struct store_artifact files[JOB_MAX_ARTIFACTS];
+    struct store_artifact files[JOB_MAX_ARTIFACTS] = {0};
     const struct job_result *result = &r->wire.result;
     for (size_t i = 0; i < result->artifact_count; i++) {
         const struct job_artifact *f = &result->artifacts[i];

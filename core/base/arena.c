@@ -147,7 +147,7 @@ void *arena_grow(struct arena *a, void *old, size_t count, size_t want, size_t s
     void *p = arena_alloc_array(a, grown, size, err);
     if (!p)
         return NULL;
-    if (count)
+    if (old && count)
         memcpy(p, old, count * size);
     *capacity = grown;
     return p;

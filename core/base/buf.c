@@ -85,21 +85,47 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     va_end(ap);
 }
 
+/* Length of the character at s if XML may hold it, else 0. */
+static size_t xml_character(const unsigned char *s)
+{
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    size_t more = s[0] < 0x80                   ? 0
+                  : s[0] >= 0xC2 && s[0] < 0xE0 ? 1
+                  : s[0] >= 0xE0 && s[0] < 0xF0 ? 2
+                                                : 3;
+    if (more == 0)
+        return s[0] >= 0x20 || s[0] == '\n' || s[0] == '\t';
+    if (s[0] < 0xC2 || s[0] > 0xF4)
+        return 0;
+    uint32_t c = s[0] & (0x3Fu >> more);
+    for (size_t i = 1; i <= more; i++) {
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3F);
+    }
+    bool legal = c >= least[more] && c <= 0x10FFFF && (c < 0xD800 || c > 0xDFFF) && c != 0xFFFE &&
+                 c != 0xFFFF;
+    return legal ? more + 1 : 0;
+}
+
 void buf_xml(struct buf *b, const char *s)
 {
-    for (const char *p = s; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        switch (c) {
+    for (size_t n; *s; s += n) {
+        n = 1;
+        switch (*s) {
         case '&': buf_puts(b, "&amp;"); break;
         case '<': buf_puts(b, "&lt;"); break;
         case '>': buf_puts(b, "&gt;"); break;
         case '"': buf_puts(b, "&quot;"); break;
         case '\'': buf_puts(b, "&#39;"); break;
         default:
-            if (c < 0x20 && c != '\n' && c != '\t')
+            n = xml_character((const unsigned char *)s);
+            if (n)
+                buf_add(b, s, n);
+            else {
                 buf_puts(b, "\xEF\xBF\xBD");
-            else
-                buf_putc(b, (char)c);
+                n = 1;
+            }
         }
     }
 }

@@ -29,7 +29,8 @@ void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) BPU_PRINTF(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) BPU_PRINTF(2, 0);
-/* s with & < > " ' escaped for XML text and attributes; control characters become U+FFFD. */
+/* s with & < > " ' escaped for XML text and attributes; what XML must not hold (control characters, bytes
+ * that are not UTF-8, U+FFFE, U+FFFF) becomes U+FFFD. */
 void buf_xml(struct buf *b, const char *s);
 /* The NUL-terminated content ("" when empty). */
 const char *buf_str(const struct buf *b);

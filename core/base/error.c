@@ -30,11 +30,11 @@ static void trim_utf8(char *s)
         s[n - 1 - back] = '\0';
 }
 
-bool error_vset(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
+void error_vput(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
                 va_list ap)
 {
     if (!err || err->code != BPU_NONE)
-        return false;
+        return;
     memset(err, 0, sizeof *err);
     err->code = code;
     vsnprintf(err->message, sizeof err->message, fmt, ap);
@@ -43,40 +43,36 @@ bool error_vset(struct bpu_error *err, enum bpu_code code, const char *where, co
         snprintf(err->where, sizeof err->where, "%s", where);
         trim_utf8(err->where);
     }
-    return false;
 }
 
-bool error_set(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt, ...)
+void error_put(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    error_vset(err, code, where, fmt, ap);
+    error_vput(err, code, where, fmt, ap);
     va_end(ap);
-    return false;
 }
 
-bool error_hint(struct bpu_error *err, const char *fmt, ...)
+void error_put_hint(struct bpu_error *err, const char *fmt, ...)
 {
     if (!err || err->hint[0])
-        return false;
+        return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err->hint, sizeof err->hint, fmt, ap);
     va_end(ap);
     trim_utf8(err->hint);
-    return false;
 }
 
-bool error_where(struct bpu_error *err, const char *fmt, ...)
+void error_put_where(struct bpu_error *err, const char *fmt, ...)
 {
     if (!err || err->where[0])
-        return false;
+        return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err->where, sizeof err->where, fmt, ap);
     va_end(ap);
     trim_utf8(err->where);
-    return false;
 }
 
 static const struct code_row *row_of(enum bpu_code code)

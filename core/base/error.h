@@ -46,16 +46,21 @@ struct bpu_error {
     char hint[384];    /* what to do; empty if nothing sensible can be said */
 };
 
-/* Fills *err unless it already holds an error.  where may be NULL.  Always returns false, so that
- * `return error_set(...)` reads well. */
-bool error_set(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt, ...)
+void error_put(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt, ...)
     BPU_PRINTF(4, 5);
-bool error_vset(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
+void error_vput(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
                 va_list ap) BPU_PRINTF(4, 0);
-/* Adds what to do, if no hint is there yet.  Returns false. */
-bool error_hint(struct bpu_error *err, const char *fmt, ...) BPU_PRINTF(2, 3);
-/* Names the place, if none is named yet.  Returns false. */
-bool error_where(struct bpu_error *err, const char *fmt, ...) BPU_PRINTF(2, 3);
+void error_put_hint(struct bpu_error *err, const char *fmt, ...) BPU_PRINTF(2, 3);
+void error_put_where(struct bpu_error *err, const char *fmt, ...) BPU_PRINTF(2, 3);
+static inline bool error_false(void) { return false; }
+
+/* error_set(err, code, where, fmt, …) fills *err unless it already holds an error.  where may be NULL.
+ * error_hint(err, fmt, …) adds what to do, if no hint is there yet; error_where(err, fmt, …) the place.
+ * All of them are false, so that `return error_set(…)` reads well; macros, so that compilers and analyzers see that. */
+#define error_set(...) (error_put(__VA_ARGS__), error_false())
+#define error_vset(...) (error_vput(__VA_ARGS__), error_false())
+#define error_hint(...) (error_put_hint(__VA_ARGS__), error_false())
+#define error_where(...) (error_put_where(__VA_ARGS__), error_false())
 
 const char *error_code_name(enum bpu_code code);
 const char *error_title(enum bpu_code code);

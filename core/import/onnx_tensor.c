@@ -15,8 +15,8 @@ enum dtype onnx_dtype(int32_t data_type)
         DT_INT32,   DT_INT64,   DT_UNKNOWN, DT_BOOL,  DT_FLOAT16, DT_FLOAT64,
         DT_UINT32,  DT_UINT64,  DT_UNKNOWN, DT_UNKNOWN, DT_BFLOAT16,
     };
-    return data_type > 0 && (size_t)data_type < sizeof map / sizeof map[0] ? map[data_type]
-                                                                          : DT_UNKNOWN;
+    enum { KNOWN = sizeof map / sizeof map[0] };
+    return data_type < 0 || data_type >= KNOWN ? DT_UNKNOWN : map[data_type];
 }
 
 static bool bad(struct onnx_import *im, const char *name, const char *fmt, ...) BPU_PRINTF(3, 4);
