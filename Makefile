@@ -30,7 +30,7 @@ DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite
         libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libseccomp-dev \
         libssl-dev curl ca-certificates
 TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium nodejs npm procps
-ZOO_DEPS  := python3-torch python3-torchvision python3-onnx
+ZOO_DEPS  := python3-torch python3-torchvision python3-onnx libonnx-testdata
 LINT_DEPS := clang clang-tidy cppcheck
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
@@ -124,7 +124,7 @@ $(BUILD)/server/store_migrate.o: $(BUILD)/gen/migrations.inc
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/server/test_*.c))
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 TEST_LIBS := -lcmocka -lcurl
-TEST_HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/server/test_% tests/server/bench_%,$(wildcard tests/server/*.c)))
+TEST_HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/server/test_%,$(wildcard tests/server/*.c)))
 $(BUILD)/tests/%: tests/%.c $(TEST_HELPERS) $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 	@mkdir -p $(@D)
 	$(SAY) TEST $@
@@ -135,7 +135,10 @@ test: $(BUILD)/bpuhub $(TEST_BIN)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
 
 test-zoo: $(BUILD)/bpuhub
+	@/usr/bin/python3 -c 'import torch, torchvision, onnx' 2>/dev/null && \
+	    [ -d /usr/share/libonnx-testdata ] || $(MAKE) zoo-deps
 	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
+	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_tests.py
 
 bench: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh

@@ -4,12 +4,13 @@
  * come of it, line by line:
  *
  *     verdict legal|illegal
- *     error|warning|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings in order, no others
+ *     error|warning|advice|induced RULE NODE TABLE ACTUAL "LIMIT"   all findings in order, no others
  *     folded NODE [INTO]
  *     fused NODE INTO
  *     legal NODE
  *     eager RULE REPLACEMENT
- *     option dtype.NODE=DTYPE
+ *     placement BPU_SEGMENTS CPU_SEGMENTS BYTES   -1: not known
+ *     option NAME=VALUE                           as the options of a job
  *
  * A sibling .txt is the whole report for a terminal.
  *
@@ -30,6 +31,7 @@
 #include "core/check/check.h"
 #include "core/check/json_write.h"
 #include "core/import/import.h"
+#include "core/job/load.h"
 #include "core/march/limit.h"
 #include "core/ops/op.h"
 
@@ -49,25 +51,25 @@ static char *slurp(const char *path, size_t *size)
     return text;
 }
 
-struct case_options {
-    struct check_override overrides[8];
-    size_t count;
-};
-
-/* The "option" lines of an expectation; text is cut up. */
-static void read_options(char *text, struct case_options *o)
+/* The "option" lines of an expectation, read as the options of a job are; text is cut up and must stay. */
+static void read_options(char *text, struct arena *a, struct check_options *o)
 {
-    o->count = 0;
+    static struct job_option list[8];
+    struct bpu_error err = {0};
+    size_t count = 0;
     for (char *line = text, *next; line && *line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = '\0';
         char *eq = strchr(line, '=');
-        if (strncmp(line, "option dtype.", 13) != 0 || !eq || o->count == 8)
+        if (strncmp(line, "option ", 7) != 0)
             continue;
+        assert_true(eq && count < 8);
         *eq = '\0';
-        o->overrides[o->count++] = (struct check_override){line + 13, eq + 1};
+        list[count++] = (struct job_option){line + 7, eq + 1};
     }
+    if (!job_check_options(list, count, a, o, &err))
+        fail_msg("%s", err.message);
 }
 
 static void write_findings(const struct check_result *r, struct buf *out)
@@ -85,6 +87,11 @@ static void write_findings(const struct check_result *r, struct buf *out)
 static bool line_holds(const struct check_result *r, const struct graph *g, const char *line)
 {
     char kind[16] = "", a[128] = "", b[128] = "";
+    int bpu, cpu;
+    double bytes;
+    if (sscanf(line, "placement %d %d %lf", &bpu, &cpu, &bytes) == 3)
+        return r->split.bpu_segments == bpu && r->split.cpu_segments == cpu &&
+               r->split.crossing_bytes == bytes;
     sscanf(line, "%15s %127s %127[^\n]", kind, a, b);
     if (strcmp(kind, "eager") == 0) {
         for (int i = 0; i < r->finding_count; i++) {
@@ -112,7 +119,7 @@ static void test_case(void **state)
     size_t size, expect_size;
     struct bpu_error err = {0};
     struct arena a;
-    struct case_options o;
+    struct check_options o;
     struct buf got;
 
     const char *plus = strrchr(path, '+');
@@ -122,16 +129,14 @@ static void test_case(void **state)
     char *data = slurp(path, &size), *expect = slurp(expect_path, &expect_size);
     char *lines = strdup(expect);
     assert_non_null(lines);
-    read_options(lines, &o);
-
     arena_init(&a, QUOTA);
+    read_options(lines, &a, &o);
     buf_init(&got, 1 << 20);
     struct import_request request = {.data = (unsigned char *)data, .size = size, .name = path};
     struct graph *g = import_model(&a, &request, &err);
     if (!g)
         fail_msg("%s: %s (%s)", path, err.message, err.where);
-    struct check_options options = {-1, o.overrides, o.count};
-    struct check_result *r = check_graph(g, march_find(march), &options, &err);
+    struct check_result *r = check_graph(g, march_find(march), &o, &err);
     if (!r)
         fail_msg("%s: %s", path, err.message);
     write_findings(r, &got);
@@ -141,7 +146,7 @@ static void test_case(void **state)
         if (strncmp(line, "option ", 7) == 0)
             continue;
         if (strncmp(line, "folded ", 7) == 0 || strncmp(line, "legal ", 6) == 0 ||
-            strncmp(line, "fused ", 6) == 0 || strncmp(line, "eager ", 6) == 0) {
+            strncmp(line, "fused ", 6) == 0 || strncmp(line, "placement ", 10) == 0 || strncmp(line, "eager ", 6) == 0) {
             if (!line_holds(r, g, line)) {
                 print_error("%s: does not hold: %s\n", path, line);
                 wrong++;
@@ -163,6 +168,20 @@ static void test_case(void **state)
             print_error("%s: %s says too little\n", path, f->rule);
             wrong++;
         }
+    }
+    for (int i = 1; i < r->finding_count; i++)
+        if (r->findings[i].node->index < r->findings[i - 1].node->index) {
+            print_error("%s: finding %d is not in graph order\n", path, i);
+            wrong++;
+        }
+    /* advice adds to what is said and changes nothing else */
+    struct check_options all = o;
+    all.advice_us = 0;
+    struct check_result *advised = check_graph(g, march_find(march), &all, &err);
+    if (!advised || advised->legal != r->legal || advised->error_count != r->error_count ||
+        advised->warning_count != r->warning_count || advised->advice_count < r->advice_count) {
+        print_error("%s: advice changes the verdict\n", path);
+        wrong++;
     }
     snprintf(expect_path, sizeof(expect_path), "%.*s.txt", (int)(strlen(path) - 5), path);
     FILE *f = fopen(expect_path, "rb");
@@ -350,7 +369,7 @@ static int judge_spec(const struct march *m, const char *op, const struct spec *
         assert_true(graph_add_output(g, n->outputs[i], &err));
     if (!graph_verify(g, &err))
         fail_msg("%s: %s", op, err.message);
-    struct check_options options = {-1, NULL, 0};
+    struct check_options options = {.advice_us = -1};
     struct check_result *r = check_graph(g, m, &options, &err);
     if (!r)
         fail_msg("%s: %s", op, err.message);
@@ -734,7 +753,7 @@ static void test_reports_escape_what_the_file_says(void **state)
     struct bpu_error err = {0};
     struct arena a;
     struct buf out;
-    struct check_options o = {-1, NULL, 0};
+    struct check_options o = {.advice_us = -1};
     struct report_head head = {"id", "na\"me\x01\xff.onnx", "graph-json"};
     (void)state;
     arena_init(&a, QUOTA);
@@ -779,7 +798,7 @@ static void test_report_has_the_fields_of_the_contract(void **state)
     struct bpu_error err = {0};
     struct arena a;
     struct buf out;
-    struct check_options o = {-1, NULL, 0};
+    struct check_options o = {.advice_us = -1};
     struct report_head head = {"id", "name", "graph-json"};
     (void)state;
     arena_init(&a, QUOTA);
@@ -819,7 +838,7 @@ static void test_overrides_that_mean_nothing_are_refused(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct bpu_error err = {0};
         struct arena a;
-        struct check_options o = {-1, &bad[i], 1};
+        struct check_options o = {.advice_us = -1, .overrides = &bad[i], .override_count = 1};
         arena_init(&a, QUOTA);
         assert_null(check_text(&a, small, "bayes", &o, &err));
         assert_int_equal(err.code, BPU_BAD_OPTION);
@@ -828,10 +847,82 @@ static void test_overrides_that_mean_nothing_are_refused(void **state)
     }
 }
 
+static void test_sources_that_mean_nothing_are_refused(void **state)
+{
+    static const struct job_option bad[] = {
+        {"input_source", "camera"}, {"input_source.x", ""}, {"advice", "-1"}, {"advice", "fast"}};
+    static const struct check_source nosuch[] = {{"nosuch", "pyramid"}, {"1", "ddr"}};
+    struct arena a;
+    (void)state;
+    arena_init(&a, QUOTA);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct bpu_error err = {0};
+        struct check_options o;
+        assert_false(job_check_options(&bad[i], 1, &a, &o, &err));
+        assert_int_equal(err.code, BPU_BAD_OPTION);
+        assert_non_null(strstr(err.message, bad[i].key));
+    }
+    for (size_t i = 0; i < sizeof(nosuch) / sizeof(nosuch[0]); i++) {
+        struct bpu_error err = {0};
+        struct check_options o = {.advice_us = -1, .sources = &nosuch[i], .source_count = 1};
+        assert_null(check_text(&a, small, "bayes", &o, &err));
+        assert_int_equal(err.code, BPU_BAD_OPTION);
+        assert_non_null(strstr(err.message, nosuch[i].input));
+    }
+    arena_fini(&a);
+}
+
+/* Where a figure is not known the report says why, and never 0. */
+static void test_report_tells_the_placement(void **state)
+{
+    static const char *const ops[] = {"torch.abs", "no.such.op"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct bpu_error err = {0};
+        struct arena a;
+        struct buf out;
+        struct check_options o = {.advice_us = -1};
+        struct report_head head = {"id", "name", "graph-json"};
+        char text[1024];
+        snprintf(text, sizeof(text),
+                 "{\"format\": \"bpuhub.graph/1\", \"name\": \"g\", \"inputs\": [{\"name\": \"x\", "
+                 "\"shape\": [1, 4, 8, 8]}], \"nodes\": ["
+                 "{\"op\": \"torch.nn.Sigmoid\", \"inputs\": [\"x\"], \"outputs\": [\"a\"]}, "
+                 "{\"op\": \"%s\", \"inputs\": [\"a\"], \"outputs\": [\"b\"]}, "
+                 "{\"op\": \"torch.nn.Sigmoid\", \"inputs\": [\"b\"], \"outputs\": [\"y\"]}], "
+                 "\"outputs\": [\"y\"]}",
+                 ops[i]);
+        arena_init(&a, QUOTA);
+        buf_init(&out, 1 << 20);
+        struct check_result *r = check_text(&a, text, "bernoulli2", &o, &err);
+        if (!r)
+            fail_msg("%s", err.message);
+        assert_true(report_check_json(r, &head, &out, &err));
+        json_t *j = json_loads(buf_str(&out), JSON_REJECT_DUPLICATES, NULL);
+        const json_t *p = json_object_get(j, "placement"), *bytes = json_object_get(p, "crossing_bytes");
+        const json_t *us = json_object_get(p, "crossing_us");
+        assert_int_equal(json_integer_value(json_object_get(p, "bpu_segments")), 2);
+        assert_int_equal(json_integer_value(json_object_get(p, "cpu_segments")), 1);
+        if (i == 0) {
+            assert_true(json_number_value(bytes) == 512 && json_number_value(us) == .512);
+        } else {
+            assert_string_equal(json_string_value(json_object_get(bytes, "availability")),
+                                "unavailable");
+            assert_string_equal(json_string_value(json_object_get(us, "availability")),
+                                "unavailable");
+            assert_true(json_string_length(json_object_get(us, "reason")) > 10);
+        }
+        json_decref(j);
+        buf_fini(&out);
+        arena_fini(&a);
+    }
+}
+
 /* Out of memory at any point is a clean error. */
 static void test_allocation_failures(void **state)
 {
-    struct check_options o = {-1, NULL, 0};
+    static const struct check_source pyramid[] = {{"", "pyramid"}};
+    struct check_options o = {.advice_us = 0, .sources = pyramid, .source_count = 1};
     long n = 0;
     bool done = false;
     (void)state;
@@ -881,6 +972,8 @@ int main(void)
         cmocka_unit_test(test_reports_escape_what_the_file_says),
         cmocka_unit_test(test_report_has_the_fields_of_the_contract),
         cmocka_unit_test(test_overrides_that_mean_nothing_are_refused),
+        cmocka_unit_test(test_sources_that_mean_nothing_are_refused),
+        cmocka_unit_test(test_report_tells_the_placement),
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_export_is_complete),
     };
