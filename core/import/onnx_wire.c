@@ -221,7 +221,7 @@ bool onnx_wire_looks_like_model(const unsigned char *head, size_t n)
     struct bpu_error ignored = {0};
     struct walk w = {head, NULL, &ignored};
     size_t pos = 0;
-    uint64_t tag, value;
+    uint64_t tag = 0, value = 0;
     for (int fields = 0; fields < 3; fields++) {
         if (pos >= n)
             return fields > 0;
