@@ -227,25 +227,44 @@ static bool store_failure(struct run *r, const struct problem *p, bool again, st
     return ok;
 }
 
+/* model.json is what lists say of the model: it goes into the model's row and is no file of the job. */
+static bool is_model_info(const struct job_artifact *f)
+{
+    return strcmp(f->name, "model.json") == 0;
+}
+
 static bool store_success(struct run *r, struct bpu_error *err)
 {
     struct worker *w = r->w;
     struct store_artifact files[JOB_MAX_ARTIFACTS] = {0};
     const struct job_result *result = &r->wire.result;
+    const struct job_artifact *info = NULL;
+    size_t count = 0;
     for (size_t i = 0; i < result->artifact_count; i++) {
         const struct job_artifact *f = &result->artifacts[i];
-        struct bpu_error info = {0};
-        snprintf(files[i].name, sizeof files[i].name, "%s", f->name);
-        snprintf(files[i].type, sizeof files[i].type, "%s", f->type);
-        if (!store_artifact_write(w->store, f->bytes.data, f->bytes.size, &files[i], err))
+        if (is_model_info(f)) {
+            info = f;
+            continue;
+        }
+        struct store_artifact *file = &files[count++];
+        snprintf(file->name, sizeof file->name, "%s", f->name);
+        snprintf(file->type, sizeof file->type, "%s", f->type);
+        if (!store_artifact_write(w->store, f->bytes.data, f->bytes.size, file, err))
             return false;
-        /* What the model is made of: good to have in lists, and no reason to lose a verdict. */
-        if (strcmp(f->name, "model.json") == 0 && f->bytes.size < JSON_MAX_BODY &&
-            !store_model_set_info(w->store, r->job->model, buf_str(&f->bytes), &info))
-            worker_complain(w, "model.json", &info);
     }
-    return store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
-                            files, result->artifact_count, err);
+    /* Both in one commit. The first is good to have and no reason to lose a verdict. */
+    struct bpu_error lost = {0};
+    if (!store_begin(w->store, err))
+        return false;
+    if (info && info->bytes.size < JSON_MAX_BODY &&
+        !store_model_set_info(w->store, r->job->model, buf_str(&info->bytes), &lost))
+        worker_complain(w, info->name, &lost);
+    if (!store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
+                          files, count, err)) {
+        store_rollback(w->store);
+        return false;
+    }
+    return store_commit(w->store, err);
 }
 
 /* What the end of the run means for the job.  watched: the error of RUN_BROKEN. */

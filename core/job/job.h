@@ -47,8 +47,8 @@ bool job_kind_known(const char *kind);
 
 /* Runs the job over `size` bytes at `data` (read only; must stay valid during the call).  On success
  * fills *out, which the caller releases with job_result_fini(); on failure *err says what and
- * where, and *out is empty. Artifacts of a check: report.json, model.json. Of visualize: graph.svg, model.json.
- * model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model. */
+ * where, and *out is empty. Artifacts of a check: report.json, model.json; of visualize: graph.svg,
+ * model.json. model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model. */
 bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,
              struct bpu_error *err) BPU_CHECKED;

@@ -157,6 +157,7 @@ static bool fake_job(const struct job_request *q, const void *data, size_t size,
              q->kind, q->option_count);
     snprintf(out->verdict, sizeof out->verdict, "legal");
     return file_add(out, "report.json", text, err) &&
+           file_add(out, "same.txt", "whatever the options are", err) &&
            file_add(out, "model.json", "{\"nodes\": 1}", err);
 }
 
