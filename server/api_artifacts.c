@@ -1,10 +1,12 @@
 /* Design: reports and drawings are artifacts, files addressed by their content, so that their ETag
- * is known without reading them.  A check makes no drawing; asked for one, the daemon queues a
- * visualize job for the same model, march and options (under a key of its own, so that repeated
- * questions find the same job) and answers with its drawing. */
+ * is known without reading them.  A check makes its JSON report and nothing else; asked for the
+ * drawing or for another form of the report, the daemon queues a derived job for the same model,
+ * march and options (under a key of its own, so that repeated questions find the same job) and
+ * answers with what that one makes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,13 +15,24 @@
 #include "server/api.h"
 #include "server/json.h"
 
-#define DRAW_WAIT_MS 60000
+#define DERIVE_WAIT_MS 60000
+
+/* What can be made later from a job: by which kind of job, from jobs of which kind (NULL: any), and with which value
+ * of the option `report`. */
+struct derivation {
+    const char *name, *kind, *from, *report;
+};
+static const struct derivation derivations[] = {
+    {"graph.svg", "visualize", NULL, NULL},
+    {"report.sarif", "check", "check", "sarif"},
+    {"report.junit.xml", "check", "check", "junit"},
+    {"report.html", "check", "check", "html"},
+};
 
 struct artifact_call {
     const char *job, *name;
-    bool may_draw;   /* missing: make it by a visualize job */
-    bool of_drawing; /* job is that visualize job */
-    bool draw;       /* found out: it has to be made */
+    bool derived; /* job is the derived job already */
+    bool derive;  /* found out: it has to be made */
     struct job_draft draft;
 };
 
@@ -71,20 +84,51 @@ static bool serve(struct http_request *r, struct store *s, const struct store_ar
     return true;
 }
 
-/* Makes the job that draws what `job` was about. */
-static bool draft_drawing(struct artifact_call *c, struct http_request *r,
-                          const struct store_job *job, struct bpu_error *err)
+/* The way to make what is missing, or NULL. */
+static const struct derivation *derivation_find(const struct artifact_call *c,
+                                                const struct store_job *job)
+{
+    for (size_t i = 0; i < sizeof derivations / sizeof derivations[0] && !c->derived; i++) {
+        const struct derivation *d = &derivations[i];
+        if (strcmp(d->name, c->name) == 0 && (d->report || strcmp(d->kind, job->kind) != 0) &&
+            (!d->from || strcmp(d->from, job->kind) == 0) && job_kind_known(d->kind))
+            return d;
+    }
+    return NULL;
+}
+
+/* The job's options with report=NAME among them, in the store's canonical form. */
+static const char *options_with(struct http_request *r, const char *options, const char *report,
+                                struct bpu_error *err)
+{
+    if (!report)
+        return options;
+    json_t *all = json_loads(options, 0, NULL);
+    json_object_set_new(all, "report", json_string(report));
+    char *text = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    const char *copy = text ? arena_strdup(&r->arena, text, err) : NULL;
+    if (!text)
+        error_set(err, BPU_NO_MEMORY, NULL, "no memory for the options of a job");
+    free(text);
+    json_decref(all);
+    return copy;
+}
+
+/* Makes the job that derives it from `job`. */
+static bool draft_derived(struct artifact_call *c, struct http_request *r,
+                          const struct derivation *how, const struct store_job *job,
+                          struct bpu_error *err)
 {
     struct job_draft *d = &c->draft;
-    strcpy(d->job.kind, "visualize");
-    strcpy(d->job.model, job->model);
-    strcpy(d->job.march, job->march);
-    strcpy(d->job.project, job->project);
-    d->job.options = job->options;
-    d->job.labels = arena_printf(&r->arena, err, "{\"drawing_of\":\"%s\"}", job->id);
-    d->idempotency_key = arena_printf(&r->arena, err, "drawing:%s", job->id);
-    c->draw = true;
-    return d->job.labels && d->idempotency_key;
+    snprintf(d->job.kind, sizeof d->job.kind, "%s", how->kind);
+    snprintf(d->job.model, sizeof d->job.model, "%s", job->model);
+    snprintf(d->job.march, sizeof d->job.march, "%s", job->march);
+    snprintf(d->job.project, sizeof d->job.project, "%s", job->project);
+    d->job.options = options_with(r, job->options, how->report, err);
+    d->job.labels = arena_printf(&r->arena, err, "{\"derived_from\":\"%s\"}", job->id);
+    d->idempotency_key = arena_printf(&r->arena, err, "%s:%s", how->name, job->id);
+    c->derive = true;
+    return d->job.options && d->job.labels && d->idempotency_key;
 }
 
 static bool find_run(struct task *t, struct store *s)
@@ -106,9 +150,9 @@ static bool find_run(struct task *t, struct store *s)
     }
     if (job.state == JOB_CANCELLED)
         return error_set(&t->err, BPU_CONFLICT, r->path, "the job was cancelled");
-    if (c->may_draw && !c->of_drawing && strcmp(job.kind, "visualize") != 0 &&
-        job_kind_known("visualize"))
-        return draft_drawing(c, r, &job, &t->err);
+    const struct derivation *how = derivation_find(c, &job);
+    if (how)
+        return draft_derived(c, r, how, &job, &t->err);
     if (!job_state_ended(job.state)) {
         not_ready(r, &job);
         return true;
@@ -119,28 +163,28 @@ static bool find_run(struct task *t, struct store *s)
 
 static void find_after(struct task *t);
 
-static void drawn(struct http_request *r, struct snapshot *s, bool ended)
+static void made(struct http_request *r, struct snapshot *s, bool ended)
 {
     (void)s;
     (void)ended;
     struct artifact_call *c = r->call;
-    c->of_drawing = true;
-    c->draw = false;
+    c->derived = true;
+    c->derive = false;
     c->job = c->draft.job.id;
-    c->name = "graph.svg";
     struct bpu_error err = {0};
-    r->content_location = arena_printf(&r->arena, &err, "/v1/jobs/%s/graph.svg", c->job);
+    r->content_location =
+        arena_printf(&r->arena, &err, "/v1/jobs/%s/artifacts/%s", c->job, c->name);
     http_post_next(r, LANE_READ, find_run, find_after);
 }
 
-static bool draw_run(struct task *t, struct store *s)
+static bool derive_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct artifact_call *c = r->call;
     return draft_add(&c->draft, s, &r->arena, &t->err);
 }
 
-static void draw_after(struct task *t)
+static void derive_after(struct task *t)
 {
     struct http_request *r = http_request_of(t);
     struct artifact_call *c = r->call;
@@ -150,22 +194,22 @@ static void draw_after(struct task *t)
     }
     draft_announce(r->server, &c->draft);
     if (job_state_ended(c->draft.job.state))
-        drawn(r, NULL, true);
+        made(r, NULL, true);
     else
-        watch_wait(r->server->watch, r, c->draft.job.id, DRAW_WAIT_MS, drawn);
+        watch_wait(r->server->watch, r, c->draft.job.id, DERIVE_WAIT_MS, made);
 }
 
 static void find_after(struct task *t)
 {
     struct http_request *r = http_request_of(t);
     struct artifact_call *c = r->call;
-    if (t->err.code == BPU_NONE && c->draw)
-        http_post_next(r, LANE_WRITE, draw_run, draw_after);
+    if (t->err.code == BPU_NONE && c->derive)
+        http_post_next(r, LANE_WRITE, derive_run, derive_after);
     else
         http_after(t);
 }
 
-static void find(struct http_request *r, const char *name, bool may_draw)
+static void find(struct http_request *r, const char *name)
 {
     struct bpu_error err = {0};
     struct artifact_call *c = ARENA_NEW(&r->arena, struct artifact_call, &err);
@@ -175,37 +219,36 @@ static void find(struct http_request *r, const char *name, bool may_draw)
     }
     c->job = r->captures[0];
     c->name = name;
-    c->may_draw = may_draw;
     r->call = c;
     http_post(r, LANE_READ, find_run, find_after);
 }
 
 void api_report(struct http_request *r)
 {
-    find(r, "report.json", false);
+    find(r, "report.json");
 }
 
 void api_report_sarif(struct http_request *r)
 {
-    find(r, "report.sarif", false);
+    find(r, "report.sarif");
 }
 
 void api_report_junit(struct http_request *r)
 {
-    find(r, "report.junit.xml", false);
+    find(r, "report.junit.xml");
 }
 
 void api_report_html(struct http_request *r)
 {
-    find(r, "report.html", false);
+    find(r, "report.html");
 }
 
 void api_graph_svg(struct http_request *r)
 {
-    find(r, "graph.svg", true);
+    find(r, "graph.svg");
 }
 
 void api_artifact(struct http_request *r)
 {
-    find(r, r->captures[1], false);
+    find(r, r->captures[1]);
 }

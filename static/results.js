@@ -173,7 +173,7 @@ export function results_section(params, signal) {
             for (let rounds = 0; rounds < 8 && found.length < PAGE; rounds++) {
                 const page = await api.job_list({ ...query, limit: PAGE - found.length }, signal);
                 found.push(
-                    ...(page.items ?? []).filter((j) => query.kind || !j.labels?.drawing_of),
+                    ...(page.items ?? []).filter((j) => query.kind || !j.labels?.derived_from),
                 );
                 query.cursor = page.next;
                 if (!page.next) break;

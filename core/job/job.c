@@ -10,6 +10,7 @@
 #include "core/draw/draw.h"
 #include "core/import/import.h"
 #include "core/job/load.h"
+#include "core/job/report_html.h"
 
 struct run {
     const struct job_request *req;
@@ -50,6 +51,28 @@ static struct check_result *judge(const struct run *r)
     return check_graph(r->graph, m, &options, r->err);
 }
 
+/* The last value that was given, or NULL. */
+static const char *option(const struct run *r, const char *key)
+{
+    const char *value = NULL;
+    for (size_t i = 0; i < r->req->option_count; i++)
+        if (strcmp(r->req->options[i].key, key) == 0)
+            value = r->req->options[i].value;
+    return value;
+}
+
+/* The first one is always made, another one by the option report=NAME. */
+static const struct {
+    const char *option, *name, *type;
+    bool (*write)(const struct check_result *, const struct report_head *, struct buf *,
+                  struct bpu_error *);
+} reports[] = {
+    {"json", "report.json", "application/json", report_check_json},
+    {"sarif", "report.sarif", "application/sarif+json", report_check_sarif},
+    {"junit", "report.junit.xml", "application/xml", report_check_junit},
+    {"html", "report.html", "text/html", report_check_html},
+};
+
 static bool run_check(const struct run *r)
 {
     stage(r, "check", .5);
@@ -57,9 +80,22 @@ static bool run_check(const struct run *r)
     if (!result)
         return false;
     stage(r, "report", .8);
-    struct report_head head = {r->req->model_id, r->req->model_name, r->graph->format};
     snprintf(r->out->verdict, sizeof r->out->verdict, "%s", result->legal ? "legal" : "illegal");
-    return report_check_json(result, &head, artifact(r, "report.json", "application/json"), r->err);
+    struct report_head head = {r->req->model_id, r->req->model_name, r->graph->format};
+    const char *wanted = option(r, "report");
+    bool known = !wanted;
+    for (size_t i = 0; i < sizeof reports / sizeof reports[0]; i++) {
+        bool this = wanted && strcmp(reports[i].option, wanted) == 0;
+        known = known || this;
+        if ((this || i == 0) &&
+            !reports[i].write(result, &head, artifact(r, reports[i].name, reports[i].type), r->err))
+            return false;
+    }
+    if (!known) {
+        error_set(r->err, BPU_BAD_OPTION, "report", "there is no report \"%s\"", wanted);
+        return error_hint(r->err, "Reports are json, sarif, junit and html.");
+    }
+    return true;
 }
 
 static bool run_visualize(const struct run *r)

@@ -18,7 +18,8 @@ static bool starts_with(const char *s, const char *prefix)
 
 static bool option_known(const char *key)
 {
-    return starts_with(key, "input.") || starts_with(key, "dtype.") || strcmp(key, "advice") == 0;
+    return starts_with(key, "input.") || starts_with(key, "dtype.") ||
+           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0;
 }
 
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,

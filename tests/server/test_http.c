@@ -390,6 +390,33 @@ static void test_failed(void **state)
     reply_free(&r);
 }
 
+/* The other forms of a report are made when somebody asks for them. */
+static void test_report_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *type, *says;
+    } forms[] = {
+        {"/report.sarif", "application/sarif+json", "\"version\":\"2.1.0\""},
+        {"/report.junit.xml", "application/xml", "<testsuite name="},
+        {"/report.html", "text/html", "<!DOCTYPE html>"},
+    };
+    char model[65], job[64];
+    upload(&hub, LEGAL, model);
+    queue(&hub, model, ",\"options\":{\"advice\":\"1\"}", job);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        for (int again = 0; again < 2; again++) {
+            struct reply r = http_get(&hub, path_of(job, forms[i].path));
+            if (r.status != 200)
+                print_message("# %s: %ld %s\n", forms[i].path, r.status, r.body);
+            assert_int_equal(r.status, 200);
+            assert_string_equal(reply_header(&r, "Content-Type"), forms[i].type);
+            assert_non_null(strstr(r.body, forms[i].says));
+            reply_free(&r);
+        }
+    refused(&hub, path_of(job, "/artifacts/report.pdf"), (struct query){0}, 404, "not_found");
+}
+
 static void test_drawing(void **state)
 {
     (void)state;
@@ -870,6 +897,7 @@ int main(void)
         cmocka_unit_test(test_illegal),
         cmocka_unit_test(test_failed),
         cmocka_unit_test(test_drawing),
+        cmocka_unit_test(test_report_forms),
         cmocka_unit_test(test_job_refused),
         cmocka_unit_test(test_idempotency),
         cmocka_unit_test(test_queued),
