@@ -1,5 +1,6 @@
 /* bpuhub check, visualize, dump, convert, ops: one model, one process, no server. */
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,18 +9,20 @@
 #include "core/draw/draw.h"
 #include "core/export/export.h"
 #include "core/job/load.h"
+#include "core/job/report_html.h"
 #include "core/march/march.h"
 #include "server/cli.h"
 
 #define DEFAULT_MEMORY_MIB 4096
 
-enum { OPT_MARCH = 1000, OPT_JSON, OPT_SARIF, OPT_JUNIT, OPT_FAIL_ON, OPT_OPTION, OPT_ADVICE, OPT_MEMORY, OPT_HELP };
+enum { OPT_MARCH = 1000, OPT_JSON, OPT_SARIF, OPT_JUNIT, OPT_HTML, OPT_FAIL_ON, OPT_OPTION, OPT_ADVICE, OPT_MEMORY, OPT_HELP };
 
 static const struct option long_options[] = {
     {"march", required_argument, NULL, OPT_MARCH},
     {"json", required_argument, NULL, OPT_JSON},
     {"sarif", required_argument, NULL, OPT_SARIF},
     {"junit", required_argument, NULL, OPT_JUNIT},
+    {"html", required_argument, NULL, OPT_HTML},
     {"fail-on", required_argument, NULL, OPT_FAIL_ON},
     {"option", required_argument, NULL, OPT_OPTION},
     {"advice", required_argument, NULL, OPT_ADVICE},
@@ -31,7 +34,7 @@ static const struct option long_options[] = {
 
 struct command {
     struct cli cli;
-    const char *json, *sarif, *junit, *fail_on, *output;
+    const char *json, *sarif, *junit, *html, *fail_on, *output;
     struct cli_file file;
     struct arena arena;
     struct graph *graph;
@@ -62,6 +65,7 @@ static bool parse(struct command *c, const char *name, const char *text, int arg
         case OPT_JSON: c->json = optarg; break;
         case OPT_SARIF: c->sarif = optarg; break;
         case OPT_JUNIT: c->junit = optarg; break;
+        case OPT_HTML: c->html = optarg; break;
         case OPT_FAIL_ON: c->fail_on = optarg; break;
         case 'o': c->output = optarg; break;
         case OPT_OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
@@ -120,6 +124,8 @@ static void close_model(struct command *c)
 {
     arena_fini(&c->arena);
     cli_close(&c->file);
+    for (size_t i = 0; i < c->cli.option_count; i++)
+        free((void *)(uintptr_t)c->cli.options[i].key); /* cli_add_option() made it */
 }
 
 static struct check_result *judge(struct command *c, struct bpu_error *err)
@@ -133,7 +139,7 @@ static struct check_result *judge(struct command *c, struct bpu_error *err)
 /* True if reports or gates were asked for that only `check` has. */
 static bool has_reports(const struct command *c)
 {
-    return c->json || c->sarif || c->junit || c->fail_on;
+    return c->json || c->sarif || c->junit || c->html || c->fail_on;
 }
 
 typedef bool report_fn(const struct check_result *r, const struct report_head *h, struct buf *out,
@@ -152,11 +158,14 @@ static bool write_report(const char *path, report_fn *fn, const struct check_res
     return ok;
 }
 
-/* Gates beyond "legal": --fail-on warning fails on warnings too, advice on anything. */
+/* Gates beyond "legal": --fail-on warning fails on warnings too, advice on anything; cpu-split on a node that
+ * leaves the BPU by either operator table (legal ones do by the ONNX table only). */
 static bool passes(const struct check_result *r, const char *fail_on)
 {
     if (!r->legal)
         return false;
+    if (fail_on && strcmp(fail_on, "cpu-split") == 0)
+        return r->split.cpu_segments == 0 && r->split.onnx_cpu_nodes == 0;
     bool advice = fail_on && strcmp(fail_on, "advice") == 0;
     bool warning = advice || (fail_on && strcmp(fail_on, "warning") == 0);
     return !(warning && r->warning_count) && !(advice && r->advice_count);
@@ -165,8 +174,8 @@ static bool passes(const struct check_result *r, const char *fail_on)
 int cli_check(int argc, char **argv)
 {
     static const char text[] =
-        "MODEL --march MARCH [--json FILE|-] [--sarif FILE] [--junit FILE] [--advice US] "
-        "[--fail-on error|warning|advice] [--option KEY=VALUE …] [--memory MIB]";
+        "MODEL --march MARCH [--json FILE|-] [--sarif FILE] [--junit FILE] [--html FILE] [--advice US] "
+        "[--fail-on error|warning|advice|cpu-split] [--option KEY=VALUE …] [--memory MIB]";
     struct command c;
     struct bpu_error err = {0};
     int code;
@@ -175,12 +184,13 @@ int cli_check(int argc, char **argv)
     if (!c.cli.model || !c.cli.march || c.output)
         return usage(&c.cli, text);
     if (c.fail_on && strcmp(c.fail_on, "error") != 0 && strcmp(c.fail_on, "warning") != 0 &&
-        strcmp(c.fail_on, "advice") != 0) {
-        error_set(&err, BPU_USAGE, "--fail-on", "\"%s\" is not error, warning or advice", c.fail_on);
+        strcmp(c.fail_on, "advice") != 0 && strcmp(c.fail_on, "cpu-split") != 0) {
+        error_set(&err, BPU_USAGE, "--fail-on", "\"%s\" is not error, warning, advice or cpu-split",
+                  c.fail_on);
         return cli_fail(&c.cli, &err);
     }
     /* Text for people goes to standard output, unless a report does. */
-    const char *paths[] = {c.json, c.sarif, c.junit};
+    const char *paths[] = {c.json, c.sarif, c.junit, c.html};
     bool to_stdout = false;
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         to_stdout = to_stdout || (paths[i] && strcmp(paths[i], "-") == 0);
@@ -190,6 +200,7 @@ int cli_check(int argc, char **argv)
     ok = ok && write_report(c.json, report_check_json, r, &head, &err) &&
          write_report(c.sarif, report_check_sarif, r, &head, &err) &&
          write_report(c.junit, report_check_junit, r, &head, &err) &&
+         write_report(c.html, report_check_html, r, &head, &err) &&
          write_report(to_stdout ? NULL : "-", report_check_text, r, &head, &err);
     code = ok ? (passes(r, c.fail_on) ? 0 : 1) : cli_fail(&c.cli, &err);
     close_model(&c);

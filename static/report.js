@@ -193,8 +193,18 @@ function verdict_card(report) {
     );
 }
 
+/** Other forms of a check's report; the server makes them when they are asked for. */
+const FORMS = [
+    ['report.html', 'the report as one page, for people'],
+    ['report.sarif', 'SARIF, for code scanners'],
+    ['report.junit.xml', 'JUnit, for CI'],
+    ['graph.svg', 'the drawing'],
+];
+
 function files_panel(job) {
     const list = job.artifacts ?? [];
+    const made = new Set(list.map((a) => a.name));
+    const forms = job.kind === 'check' ? FORMS.filter(([name]) => !made.has(name)) : [];
     return h(
         'div',
         { class: 'panel-body' },
@@ -227,6 +237,27 @@ function files_panel(job) {
                   ),
               )
             : h('p', { class: 'muted' }, 'No files.'),
+        forms.length > 0 &&
+            h(
+                'ul',
+                { class: 'files' },
+                forms.map(([name, what]) =>
+                    h(
+                        'li',
+                        {},
+                        h(
+                            'a',
+                            {
+                                href: `/v1/jobs/${encodeURIComponent(job.id)}/${name}`,
+                                download: name,
+                            },
+                            icon('download'),
+                            name,
+                        ),
+                        h('span', { class: 'muted small' }, what),
+                    ),
+                ),
+            ),
         h('p', { class: 'muted small' }, 'Job ', h('code', {}, job.id)),
     );
 }

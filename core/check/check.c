@@ -337,6 +337,8 @@ static void count_verdicts(struct checker *c)
         const struct finding *f = &r->findings[i];
         if (f->severity == SEVERITY_ERROR) {
             r->error_count++;
+            if (!f->node)
+                continue;
             r->verdicts[f->node->index] = NODE_ILLEGAL;
             direct[f->node->index] |= !f->induced;
         } else if (f->severity == SEVERITY_WARNING) {
@@ -354,6 +356,35 @@ static void count_verdicts(struct checker *c)
         r->folded_count += r->verdicts[i] == NODE_FOLDED;
     }
     r->legal = r->error_count == 0;
+}
+
+static bool node_has_error(const struct checker *c)
+{
+    for (int i = c->first_finding; i < c->r->finding_count; i++) {
+        if (c->r->findings[i].severity == SEVERITY_ERROR)
+            return true;
+    }
+    return false;
+}
+
+static bool judge_all(struct checker *c)
+{
+    bool advice = c->opt && c->opt->advice_us >= 0;
+    for (int i = 0; i < c->g->node_count; i++) {
+        const struct node *n = c->g->nodes[i];
+        struct subject s = {.c = c, .n = n, .ctx = &c->ctx[i]};
+        c->first_finding = c->r->finding_count;
+        c->r->fused_into[i] = c->ctx[i].host;
+        if (n->fold != FOLD_NONE)
+            continue;
+        if (!judge_node(c, n))
+            return false;
+        if (node_has_error(c))
+            continue; /* first things first */
+        if (!judge_ranges(&s) || !judge_stubs(&s) || (advice && !judge_advice(&s)))
+            return false;
+    }
+    return judge_placement(c) && judge_sources(c) && findings_sort(c);
 }
 
 struct check_result *check_graph(struct graph *g, const struct march *m,
@@ -380,15 +411,8 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
         c.ctx[i].torch = n->op ? checker_torch_row(&c, n->op->name) : NULL;
         c.ctx[i].onnx = onnx_row_of(&c, n);
     }
-    if (!context_build(&c) || !context_judge_dtypes(&c))
-        return NULL;
-    for (int i = 0; i < g->node_count; i++) {
-        c.first_finding = r->finding_count;
-        r->fused_into[i] = c.ctx[i].host;
-        if (g->nodes[i]->fold == FOLD_NONE && !judge_node(&c, g->nodes[i]))
-            return NULL;
-    }
-    if (!add_notes(&c))
+    c.quantized = graph_is_quantized(g);
+    if (!context_build(&c) || !context_judge_dtypes(&c) || !judge_all(&c) || !add_notes(&c))
         return NULL;
     count_verdicts(&c);
     return r;

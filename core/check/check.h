@@ -35,6 +35,16 @@ struct judged {
     bool assumed; /* not in the file: judged as if quantized with the march's default */
 };
 
+/* The parts that the graph falls into when each illegal node runs on the CPU (placement.c). */
+struct split {
+    int bpu_segments, cpu_segments;
+    int bpu_nodes, cpu_nodes;
+    int onnx_cpu_nodes;     /* legal by the torch table, while the ONNX table has them on the CPU */
+    double crossing_bytes;  /* of tensors that pass between the two, once per CPU part and direction; < 0: not known */
+    double crossing_us;     /* at the march's effective DDR bandwidth; < 0: not known */
+    const char *reason;     /* why they are not known */
+};
+
 struct check_result {
     const struct graph *graph;
     const struct march *march;
@@ -49,6 +59,7 @@ struct check_result {
     const struct node **fused_into;
     int legal_count, illegal_count, folded_count, error_count, warning_count, advice_count;
     bool assumed_dtypes; /* a float graph was judged as if quantized */
+    struct split split;
     const char **notes;  /* what was decided for the whole model and the user should know */
     int note_count;
 };
@@ -60,6 +71,11 @@ struct check_options {
         const char *node, *dtype;
     } *overrides;
     size_t override_count;
+    /* where inputs come from: "input_source.NAME" or, for all others, "input_source" (name "") */
+    const struct check_source {
+        const char *input, *source; /* "ddr", "pyramid", "resizer" */
+    } *sources;
+    size_t source_count;
 };
 
 /* Judges g. The result lives in g's arena.  May mark nodes folded (batch norm behind a conv). */

@@ -175,13 +175,19 @@ static bool condition_two_axes(const struct subject *s)
     return subject_axes(s, axes, &count) && count == 2;
 }
 
+static bool origin_is_onnx(const struct subject *s)
+{
+    return s->n->origin.source_op && strncmp(s->n->origin.source_op, "onnx:", 5) == 0;
+}
+
 /* ONNX's own Softmax flattened the axes behind `axis` until opset 13; PyTorch's never did, and its
  * exports mean the same in every format. */
 static bool condition_origin_onnx(const struct subject *s)
 {
     const struct graph *g = s->c->g;
     bool pytorch = g->producer && strncmp(g->producer, "pytorch", 7) == 0;
-    return strcmp(g->format, "onnx") == 0 && !pytorch && g->opset < 13;
+    /* Not the graph's format: a graph JSON that was converted from ONNX means what the ONNX file means. */
+    return origin_is_onnx(s) && !pytorch && g->opset < 13;
 }
 
 static bool condition_origin_pytorch(const struct subject *s)

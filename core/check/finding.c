@@ -72,6 +72,29 @@ struct finding *finding_add(struct checker *c, const struct node *n, enum severi
     return f;
 }
 
+static size_t finding_place(const struct finding *f)
+{
+    return f->node ? (size_t)f->node->index + 1 : 0;
+}
+
+bool findings_sort(struct checker *c)
+{
+    size_t places = (size_t)c->g->node_count + 1, count = (size_t)c->r->finding_count;
+    size_t *start = ARENA_ARRAY(c->a, size_t, places + 1, c->err);
+    struct finding *sorted = start ? ARENA_ARRAY(c->a, struct finding, count, c->err) : NULL;
+    if (!sorted)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        start[finding_place(&c->r->findings[i]) + 1]++;
+    for (size_t i = 0; i < places; i++)
+        start[i + 1] += start[i];
+    for (size_t i = 0; i < count; i++)
+        sorted[start[finding_place(&c->r->findings[i])]++] = c->r->findings[i];
+    c->r->findings = sorted;
+    c->finding_capacity = count;
+    return true;
+}
+
 const char *json_quote(struct checker *c, const char *s)
 {
     struct buf text;

@@ -152,6 +152,31 @@ static void write_head(struct json_writer *w, const struct check_result *r,
     writer_close(w, '}');
 }
 
+static void write_figure(struct json_writer *w, const char *key, double v, const char *reason)
+{
+    if (!reason) {
+        writer_real(w, key, v);
+        return;
+    }
+    writer_open(w, key, '{');
+    writer_text(w, "availability", "unavailable");
+    writer_text(w, "reason", reason);
+    writer_close(w, '}');
+}
+
+static void write_placement(struct json_writer *w, const struct split *s)
+{
+    writer_open(w, "placement", '{');
+    writer_int(w, "bpu_segments", s->bpu_segments);
+    writer_int(w, "cpu_segments", s->cpu_segments);
+    writer_int(w, "bpu_nodes", s->bpu_nodes);
+    writer_int(w, "cpu_nodes", s->cpu_nodes);
+    writer_int(w, "onnx_cpu_nodes", s->onnx_cpu_nodes);
+    write_figure(w, "crossing_bytes", s->crossing_bytes, s->crossing_bytes < 0 ? s->reason : NULL);
+    write_figure(w, "crossing_us", s->crossing_us, s->reason);
+    writer_close(w, '}');
+}
+
 bool report_check_json(const struct check_result *r, const struct report_head *h, struct buf *out,
                        struct bpu_error *err)
 {
@@ -165,6 +190,7 @@ bool report_check_json(const struct check_result *r, const struct report_head *h
                 r->assumed_dtypes ? "as if quantized with the default of the march"
                                   : "as the file states them");
     writer_close(&w, '}');
+    write_placement(&w, &r->split);
     writer_open(&w, "notes", '[');
     for (int i = 0; i < r->note_count; i++)
         writer_text(&w, NULL, r->notes[i]);

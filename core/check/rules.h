@@ -4,6 +4,9 @@
  *   context.c    what limits depend on: fusion, model outputs, dtypes as judged
  *   judge.c      one list of limits against one node; dtypes.c its cell's dtypes
  *   scales.c     what the scales of the file mean for accuracy
+ *   border.c     stubs that are missing, inputs that come from the camera
+ *   advice.c     shapes that waste the hardware, in microseconds
+ *   placement.c  which nodes leave the BPU, into how many parts that cuts the graph
  *   quantity_*.c one small function per quantity, condition.c, relation.c
  *   finding.c    messages made from limits, hints
  *   report_*.c   reports */
@@ -49,6 +52,7 @@ struct checker {
     struct arena *a;
     struct graph_users *users;
     struct node_context *ctx;  /* [graph.node_count] */
+    bool quantized;            /* graph_is_quantized() */
     enum use *uses;            /* [graph.value_count] */
     const struct cell **torch; /* rows sorted by name */
     const struct onnx_cell **onnx;
@@ -134,12 +138,28 @@ bool judge_dtypes(const struct subject *s) BPU_CHECKED;
 const struct cell *checker_torch_row(const struct checker *c, const char *op);
 const struct onnx_cell *checker_onnx_row(const struct checker *c, const char *op);
 
-/* Warnings about scales that the file fixes (scales.c). */
+/* Warnings about the scales of the inputs (scales.c). */
 bool judge_scales(const struct subject *s) BPU_CHECKED;
+/* Warnings about constants that the scales of the file cannot hold (scales.c). */
+bool judge_ranges(const struct subject *s) BPU_CHECKED;
+/* Feature maps of the file carry scales: it was quantized before it came here. */
+bool graph_is_quantized(const struct graph *g);
+/* The quantization that a tensor carries, looking through nodes without effect; NULL if it has none. */
+const struct quant *quant_of(struct value *v);
+/* Warnings about stubs that are missing at or inside the border of a quantized graph (border.c). */
+bool judge_stubs(const struct subject *s) BPU_CHECKED;
+/* Inputs by their source (border.c). Findings come after those of nodes: findings_sort() follows. */
+bool judge_sources(struct checker *c) BPU_CHECKED;
+/* Advice for a legal node (advice.c). */
+bool judge_advice(const struct subject *s) BPU_CHECKED;
+/* Segments on BPU and CPU, after all nodes are judged (placement.c). */
+bool judge_placement(struct checker *c) BPU_CHECKED;
 
 /* ── findings ── */
 struct finding *finding_add(struct checker *c, const struct node *n, enum severity severity,
                             const char *rule_suffix) BPU_CHECKED;
+/* Graph order, stable; findings without a node first. */
+bool findings_sort(struct checker *c) BPU_CHECKED;
 /* True if the node at hand already has a finding of that rule. */
 bool finding_exists(const struct checker *c, const struct node *n, const char *rule_suffix);
 /* A legal rewrite for this operator on this march, or NULL. */

@@ -19,6 +19,7 @@ static bool starts_with(const char *s, const char *prefix)
 static bool option_known(const char *key)
 {
     return starts_with(key, "input.") || starts_with(key, "dtype.") ||
+           starts_with(key, "input_source.") || strcmp(key, "input_source") == 0 ||
            strcmp(key, "advice") == 0 || strcmp(key, "report") == 0;
 }
 
@@ -33,8 +34,8 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
         if (!option_known(options[i].key)) {
             error_set(err, BPU_BAD_OPTION, options[i].key, "there is no option \"%s\"",
                       options[i].key);
-            error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE=qint16 and "
-                            "advice=MICROSECONDS.");
+            error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE=qint16, "
+                            "input_source[.NAME]=ddr|pyramid|resizer and advice=MICROSECONDS.");
             return NULL;
         }
         if (starts_with(options[i].key, "input."))
@@ -48,9 +49,10 @@ bool job_check_options(const struct job_option *options, size_t count, struct ar
                        struct check_options *out, struct bpu_error *err)
 {
     struct check_override *overrides = ARENA_ARRAY(a, struct check_override, count, err);
-    if (!overrides)
+    struct check_source *sources = ARENA_ARRAY(a, struct check_source, count, err);
+    if (!overrides || !sources)
         return false;
-    *out = (struct check_options){.advice_us = -1, .overrides = overrides};
+    *out = (struct check_options){.advice_us = -1, .overrides = overrides, .sources = sources};
     for (size_t i = 0; i < count; i++) {
         if (strcmp(options[i].key, "advice") == 0) {
             char *end;
@@ -61,6 +63,13 @@ bool job_check_options(const struct job_option *options, size_t count, struct ar
                 return error_set(err, BPU_BAD_OPTION, "advice",
                                  "advice is \"%s\", not a number of microseconds",
                                  options[i].value);
+        } else if (starts_with(options[i].key, "input_source")) {
+            const char *key = options[i].key, *v = options[i].value;
+            if (strcmp(v, "ddr") != 0 && strcmp(v, "pyramid") != 0 && strcmp(v, "resizer") != 0)
+                return error_set(err, BPU_BAD_OPTION, key,
+                                 "%s is \"%s\", not ddr, pyramid or resizer", key, v);
+            sources[out->source_count++] =
+                (struct check_source){starts_with(key, "input_source.") ? key + 13 : "", v};
         } else if (starts_with(options[i].key, "dtype."))
             overrides[out->override_count++] =
                 (struct check_override){options[i].key + 6, options[i].value};

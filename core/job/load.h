@@ -11,7 +11,7 @@
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,
                        const struct job_option *options, size_t count, struct bpu_error *err)
     BPU_CHECKED;
-/* advice=US, dtype.NODE=qint16. */
+/* advice=US, dtype.NODE=qint16, input_source[.NAME]=ddr|pyramid|resizer. */
 bool job_check_options(const struct job_option *options, size_t count, struct arena *a,
                        struct check_options *out, struct bpu_error *err) BPU_CHECKED;
 /* {"format","name","producer","inputs","outputs","nodes","parameters"}. */

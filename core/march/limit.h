@@ -110,6 +110,32 @@ struct general_rule {
     const struct limit *limits;
 };
 
+/* A native block: extents of a map are padded to multiples of it. */
+struct block {
+    int h, w, c;
+    const char *name; /* "8W4C" */
+};
+
+/* What a depthwise convolution reaches on maps whose longer side is at most `side`. */
+struct depthwise_rate {
+    int side;
+    double macs_per_us;
+};
+
+/* Machine figures, for one core: what advice and the cost of crossings are computed from.  Their
+ * evidence stands beside the numbers in the data files.  0 or NULL: not known, nothing is said. */
+struct figures {
+    double macs_per_us;     /* sustained by dense convolutions on well-shaped maps */
+    double elements_per_us; /* elementwise and lookup operators */
+    int in_multiple, out_multiple; /* channels per group that fill the conv array */
+    const struct block *blocks;    /* the one that pads an output least is taken; h 0 ends */
+    int element_w;                 /* elementwise and lookup operators pad W to this */
+    int tiny_side;         /* maps of at most this side are called tiny: padding is most of the work */
+    double tiny_slowdown;  /* the padding of a map never costs more than this factor */
+    const struct depthwise_rate *depthwise; /* by side, ascending; side 0 ends: larger maps */
+    double ddr_bytes_per_us; /* effective, one direction */
+};
+
 struct march {
     const char *name, *title;
     const char *const *boards; /* NULL-terminated */
@@ -120,6 +146,7 @@ struct march {
     int torch_count;
     const struct onnx_cell *onnx;
     int onnx_count;
+    struct figures figures;
 };
 
 /* ── the words of the data files ───────────────────────────────────────────────────────────── */

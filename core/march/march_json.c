@@ -254,12 +254,42 @@ bool march_list_json(struct buf *out, struct bpu_error *err)
     return json_write(j, ok, out, err);
 }
 
+/* A figure that is not known is null. */
+static json_t *figure(double v)
+{
+    return v > 0 ? json_real(v) : json_null();
+}
+
+/* What advice and the cost of crossings are computed from; docs/findings.md says how. */
+static json_t *figures_json(const struct march *m, bool *ok)
+{
+    const struct figures *f = &m->figures;
+    json_t *j = json_object(), *blocks = json_array(), *depthwise = json_array();
+    put(j, "macs_per_us", figure(f->macs_per_us), ok);
+    put(j, "elements_per_us", figure(f->elements_per_us), ok);
+    put(j, "ddr_bytes_per_us", figure(f->ddr_bytes_per_us), ok);
+    put(j, "in_channels_per_group_multiple", json_integer(f->in_multiple), ok);
+    put(j, "out_channels_per_group_multiple", json_integer(f->out_multiple), ok);
+    for (const struct block *b = f->blocks; blocks && b && b->h > 0; b++)
+        append(blocks, json_string(b->name), ok);
+    put(j, "blocks", blocks, ok);
+    for (const struct depthwise_rate *r = f->depthwise; depthwise && r; r = r->side ? r + 1 : NULL) {
+        json_t *row = json_object();
+        put(row, "side", r->side ? json_integer(r->side) : json_null(), ok);
+        put(row, "macs_per_us", figure(r->macs_per_us), ok);
+        append(depthwise, row, ok);
+    }
+    put(j, "depthwise", depthwise, ok);
+    return j;
+}
+
 bool march_json(const struct march *m, struct buf *out, struct bpu_error *err)
 {
     bool ok = true;
     json_t *j = head_json(m, &ok);
     put(j, "feature_dtype", json_string(dtype_name(m->feature_dtype)), &ok);
     put(j, "general_rules", rules_json(m, &ok), &ok);
+    put(j, "figures", figures_json(m, &ok), &ok);
     put(j, "torch_rows", json_integer(m->torch_count), &ok);
     put(j, "onnx_rows", json_integer(m->onnx_count), &ok);
     return json_write(j, ok, out, err);

@@ -944,6 +944,37 @@ static void test_allocation_failures(void **state)
     assert_true(done && n > 5);
 }
 
+/* Figures that advice divides by, and their export. */
+static void test_march_figures_are_sound(void **state)
+{
+    size_t count;
+    const struct march *const *list = march_list(&count);
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        const struct figures *f = &list[i]->figures;
+        struct bpu_error err = {0};
+        struct buf out;
+        assert_true(f->macs_per_us > 0 && f->elements_per_us > 0 && f->ddr_bytes_per_us > 0);
+        assert_true(f->in_multiple > 0 && f->out_multiple > 0 && f->element_w > 0);
+        for (const struct block *b = f->blocks; b->h; b++)
+            assert_true(b->w > 0 && b->c > 0 && b->name);
+        int side = 0;
+        for (const struct depthwise_rate *r = f->depthwise; r && r->side; r++) {
+            assert_true(r->side > side && r->macs_per_us > 0 && r->macs_per_us < f->macs_per_us);
+            assert_true(r[1].macs_per_us > r->macs_per_us); /* larger maps are faster */
+            side = r->side;
+        }
+        buf_init(&out, BUF_DEFAULT_CAP);
+        assert_true(march_json(list[i], &out, &err));
+        json_t *j = json_loads(buf_str(&out), JSON_REJECT_DUPLICATES, NULL);
+        const json_t *figures = json_object_get(j, "figures");
+        assert_true(json_number_value(json_object_get(figures, "macs_per_us")) == f->macs_per_us);
+        assert_true(json_array_size(json_object_get(figures, "blocks")) > 0);
+        json_decref(j);
+        buf_fini(&out);
+    }
+}
+
 /* A cell per row of both tables, as exported. */
 static void test_export_is_complete(void **state)
 {
@@ -975,6 +1006,7 @@ int main(void)
         cmocka_unit_test(test_sources_that_mean_nothing_are_refused),
         cmocka_unit_test(test_report_tells_the_placement),
         cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_march_figures_are_sound),
         cmocka_unit_test(test_export_is_complete),
     };
     size_t count = sizeof(fixed) / sizeof(fixed[0]), total = count;
