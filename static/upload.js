@@ -79,7 +79,7 @@ export function upload_card(signal) {
         h(
             'p',
             { class: 'muted small' },
-            'ONNX or BPU Hub graph JSON, told by the content and not by the name',
+            'ONNX, TorchScript or BPU Hub graph JSON, told by the content and not by the name',
         ),
     );
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 void buf_init(struct buf *b, size_t cap)
 {
     memset(b, 0, sizeof *b);
@@ -86,26 +88,12 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 }
 
 /* Length of the character at s if XML may hold it, else 0. */
-static size_t xml_character(const unsigned char *s)
+static size_t xml_character(const char *s)
 {
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-    size_t more = s[0] < 0x80                   ? 0
-                  : s[0] >= 0xC2 && s[0] < 0xE0 ? 1
-                  : s[0] >= 0xE0 && s[0] < 0xF0 ? 2
-                                                : 3;
-    if (more == 0)
-        return s[0] >= 0x20 || s[0] == '\n' || s[0] == '\t';
-    if (s[0] < 0xC2 || s[0] > 0xF4)
-        return 0;
-    uint32_t c = s[0] & (0x3Fu >> more);
-    for (size_t i = 1; i <= more; i++) {
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3F);
-    }
-    bool legal = c >= least[more] && c <= 0x10FFFF && (c < 0xD800 || c > 0xDFFF) && c != 0xFFFE &&
-                 c != 0xFFFF;
-    return legal ? more + 1 : 0;
+    uint32_t c = 0;
+    size_t n = utf8_character(s, &c);
+    bool control = c < 0x20 && c != '\n' && c != '\t';
+    return n == 0 || control || c == 0xFFFE || c == 0xFFFF ? 0 : n;
 }
 
 void buf_xml(struct buf *b, const char *s)
@@ -119,7 +107,7 @@ void buf_xml(struct buf *b, const char *s)
         case '"': buf_puts(b, "&quot;"); break;
         case '\'': buf_puts(b, "&#39;"); break;
         default:
-            n = xml_character((const unsigned char *)s);
+            n = xml_character(s);
             if (n)
                 buf_add(b, s, n);
             else {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 struct code_row {
     const char *name, *title;
     int http, exit;
@@ -15,19 +17,22 @@ static const struct code_row rows[BPU_CODE_COUNT] = {
 #undef X
 };
 
-/* A cut in the middle of a UTF-8 sequence would make the problem document invalid JSON. */
-static void trim_utf8(char *s)
+/* Texts are cut to fit and may quote a part of the user's file; what is no UTF-8 would make the problem
+ * document invalid JSON.  A character cut off at the end is left out, any other such byte becomes "?". */
+static void repair_utf8(char *s)
 {
-    size_t n = strlen(s);
-    size_t back = 0;
-    while (back < 4 && back < n && ((unsigned char)s[n - 1 - back] & 0xC0) == 0x80)
-        back++;
-    if (back >= n)
-        return;
-    unsigned char lead = (unsigned char)s[n - 1 - back];
-    size_t want = lead < 0x80 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-    if (back < want)
-        s[n - 1 - back] = '\0';
+    uint32_t c;
+    for (size_t n; *s; s += n) {
+        n = utf8_character(s, &c);
+        if (n > 0)
+            continue;
+        size_t left = strnlen(s, 4), more = 1;
+        while (more < left && ((unsigned char)s[more] & 0xC0) == 0x80)
+            more++;
+        bool cut = (unsigned char)*s >= 0xC2 && left < 4 && more == left;
+        *s = cut ? '\0' : '?';
+        n = cut ? 0 : 1;
+    }
 }
 
 void error_vput(struct bpu_error *err, enum bpu_code code, const char *where, const char *fmt,
@@ -38,10 +43,10 @@ void error_vput(struct bpu_error *err, enum bpu_code code, const char *where, co
     memset(err, 0, sizeof *err);
     err->code = code;
     vsnprintf(err->message, sizeof err->message, fmt, ap);
-    trim_utf8(err->message);
+    repair_utf8(err->message);
     if (where) {
         snprintf(err->where, sizeof err->where, "%s", where);
-        trim_utf8(err->where);
+        repair_utf8(err->where);
     }
 }
 
@@ -61,7 +66,7 @@ void error_put_hint(struct bpu_error *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->hint, sizeof err->hint, fmt, ap);
     va_end(ap);
-    trim_utf8(err->hint);
+    repair_utf8(err->hint);
 }
 
 void error_put_where(struct bpu_error *err, const char *fmt, ...)
@@ -72,7 +77,7 @@ void error_put_where(struct bpu_error *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->where, sizeof err->where, fmt, ap);
     va_end(ap);
-    trim_utf8(err->where);
+    repair_utf8(err->where);
 }
 
 static const struct code_row *row_of(enum bpu_code code)

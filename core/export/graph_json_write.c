@@ -184,8 +184,7 @@ static void put_inputs(struct buf *out, const struct graph *g)
         put_string(out, v->name);
         buf_puts(out, ", \"shape\": ");
         put_shape(out, &v->shape);
-        if (v->dtype != DT_UNKNOWN)
-            buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
+        buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
         put_quant(out, &v->quant, 1);
         buf_putc(out, '}');
     }

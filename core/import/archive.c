@@ -1,8 +1,8 @@
 /* Zip archives: own reading of the central directory, libzip for what is deflated.
  *
- * Everything is checked before it is used: each member must lie within the file and before the directory, the
- * local header must carry the same name, no two members may share a name or their bytes, and nothing
- * may unpack to many times its size. */
+ * Everything is checked before it is used: each member must lie within the file and before the
+ * directory, the local header must carry the same name, no two members may share a name or their
+ * bytes, and nothing may unpack to many times its size. */
 #include "core/import/archive.h"
 
 #include <inttypes.h>
@@ -24,9 +24,18 @@ enum {
     RATIO_FROM = 1 << 20,
 };
 
-static uint32_t le16(const unsigned char *p) { return p[0] | (uint32_t)p[1] << 8; }
-static uint32_t le32(const unsigned char *p) { return le16(p) | le16(p + 2) << 16; }
-static uint64_t le64(const unsigned char *p) { return le32(p) | (uint64_t)le32(p + 4) << 32; }
+static uint32_t le16(const unsigned char *p)
+{
+    return p[0] | (uint32_t)p[1] << 8;
+}
+static uint32_t le32(const unsigned char *p)
+{
+    return le16(p) | le16(p + 2) << 16;
+}
+static uint64_t le64(const unsigned char *p)
+{
+    return le32(p) | (uint64_t)le32(p + 4) << 32;
+}
 
 static bool damaged(struct bpu_error *err, uint64_t at, const char *fmt, ...) BPU_PRINTF(3, 4);
 static bool damaged(struct bpu_error *err, uint64_t at, const char *fmt, ...)
@@ -37,7 +46,8 @@ static bool damaged(struct bpu_error *err, uint64_t at, const char *fmt, ...)
     va_start(ap, fmt);
     error_vset(err, BPU_BAD_MODEL, where, fmt, ap);
     va_end(ap);
-    return error_hint(err, "The zip archive is damaged or was cut short; save or download it again.");
+    return error_hint(err,
+                      "The zip archive is damaged or was cut short; save or download it again.");
 }
 
 static bool member_bad(struct bpu_error *err, enum bpu_code code, const char *name, const char *fmt,
@@ -68,7 +78,8 @@ static bool read_end64(const struct archive *z, size_t end, struct directory *d,
         return damaged(err, end, "the zip64 end of the archive is missing");
     uint64_t at = le64(p + end - END64_LOCATOR + 8);
     if (at > z->size || z->size - at < END64_RECORD || memcmp(p + at, "PK\x06\x06", 4) != 0)
-        return damaged(err, end - END64_LOCATOR, "the zip64 end record is not where it is said to be");
+        return damaged(err, end - END64_LOCATOR,
+                       "the zip64 end record is not where it is said to be");
     d->count = le64(p + at + 32);
     d->size = le64(p + at + 40);
     d->offset = le64(p + at + 48);
@@ -90,11 +101,14 @@ static bool read_end(const struct archive *z, struct directory *d, struct bpu_er
             !read_end64(z, at, d, err))
             return false;
         if (d->offset > at || d->size > at - d->offset)
-            return damaged(err, at, "the archive's directory of %" PRIu64 " bytes at byte %" PRIu64
-                           " lies outside the file", d->size, d->offset);
+            return damaged(err, at,
+                           "the archive's directory of %" PRIu64 " bytes at byte %" PRIu64
+                           " lies outside the file",
+                           d->size, d->offset);
         return true;
     }
-    return damaged(err, z->size, "the file begins like a zip archive, but its directory, which "
+    return damaged(err, z->size,
+                   "the file begins like a zip archive, but its directory, which "
                    "stands at the end, is missing");
 }
 
@@ -144,12 +158,14 @@ static bool check_member(const struct archive *z, const struct archive_member *m
     if (m->method != 0 && m->method != 8)
         return member_bad(err, BPU_UNSUPPORTED, m->name,
                           "the member \"%.150s\" is packed by method %u; stored and deflated ones "
-                          "are read", m->name, m->method);
+                          "are read",
+                          m->name, m->method);
     if (m->header > z->directory || z->directory - m->header < LOCAL_HEADER ||
         m->packed > z->directory - m->header - LOCAL_HEADER)
         return member_bad(err, BPU_BAD_MODEL, m->name,
                           "the member \"%.150s\" (%" PRIu64 " bytes at byte %" PRIu64
-                          ") does not lie within the archive", m->name, m->packed, m->header);
+                          ") does not lie within the archive",
+                          m->name, m->packed, m->header);
     if (m->method == 0 && m->size != m->packed)
         return member_bad(err, BPU_BAD_MODEL, m->name,
                           "the stored member \"%.150s\" has two sizes: %" PRIu64 " and %" PRIu64,
@@ -157,7 +173,8 @@ static bool check_member(const struct archive *z, const struct archive_member *m
     if (m->size > RATIO_FROM && m->size / MAX_RATIO > m->packed) {
         member_bad(err, BPU_LIMIT, m->name,
                    "the member \"%.150s\" would unpack from %" PRIu64 " to %" PRIu64
-                   " bytes, more than %d-fold", m->name, m->packed, m->size, MAX_RATIO);
+                   " bytes, more than %d-fold",
+                   m->name, m->packed, m->size, MAX_RATIO);
         return error_hint(err, "No network's code or weights pack so well: this is a zip bomb.");
     }
     return true;
@@ -172,8 +189,8 @@ static bool read_directory(struct archive *z, const struct directory *d, struct 
     if (d->count > MAX_MEMBERS || d->count > n / DIRECTORY_ENTRY)
         return error_set(err, BPU_LIMIT, "archive directory",
                          "the archive claims %" PRIu64 " members; at most %d are read, and its "
-                         "directory of %zu bytes has room for %zu", d->count, MAX_MEMBERS, n,
-                         n / DIRECTORY_ENTRY);
+                         "directory of %zu bytes has room for %zu",
+                         d->count, MAX_MEMBERS, n, n / DIRECTORY_ENTRY);
     z->members = ARENA_ARRAY(z->arena, struct archive_member, d->count, err);
     if (!z->members)
         return false;
@@ -184,16 +201,22 @@ static bool read_directory(struct archive *z, const struct directory *d, struct 
         const unsigned char *e = p + at;
         size_t name = le16(e + 28), extra = le16(e + 30), comment = le16(e + 32);
         if (name + extra + comment > n - at - DIRECTORY_ENTRY)
-            return damaged(err, here, "entry %" PRIu64 " of the archive's directory is cut short", i);
+            return damaged(err, here, "entry %" PRIu64 " of the archive's directory is cut short",
+                           i);
         if (!name_is_sane((const char *)e + DIRECTORY_ENTRY, name))
             return damaged(err, here + DIRECTORY_ENTRY,
                            "the name of member %" PRIu64 " is empty, absolute, leads out of its "
-                           "folder or holds a zero byte", i);
+                           "folder or holds a zero byte",
+                           i);
         struct archive_member *m = &z->members[z->count++];
         *m = (struct archive_member){
             .name = arena_strndup(z->arena, (const char *)e + DIRECTORY_ENTRY, name, err),
-            .size = le32(e + 24), .packed = le32(e + 20), .header = le32(e + 42),
-            .crc = le32(e + 16), .method = (uint16_t)le16(e + 10), .index = (size_t)i};
+            .size = le32(e + 24),
+            .packed = le32(e + 20),
+            .header = le32(e + 42),
+            .crc = le32(e + 16),
+            .method = (uint16_t)le16(e + 10),
+            .index = (size_t)i};
         if (!m->name)
             return false;
         if (!read_extra(e + DIRECTORY_ENTRY + name, extra, m))
@@ -236,6 +259,8 @@ static bool check_overlap(struct archive *z, struct bpu_error *err)
 
 static bool index_names(struct archive *z, struct bpu_error *err)
 {
+    if (z->count == 0)
+        return damaged(err, z->directory, "the zip archive is empty");
     const char *slash = strchr(z->members[0].name, '/');
     z->root = slash ? (size_t)(slash - z->members[0].name) + 1 : 0;
     for (size_t i = 1; i < z->count && z->root; i++)
@@ -282,14 +307,15 @@ const char *archive_name(const struct archive *z, const struct archive_member *m
 
 /* ── bytes ── */
 
-/* Where the packed bytes begin: behind the local header, whose name and extra field have lengths of their own. */
+/* Where the packed bytes begin: behind the local header, whose name and extra field have lengths of
+ * their own. */
 static const unsigned char *packed_bytes(const struct archive *z, const struct archive_member *m,
                                          struct bpu_error *err)
 {
     const unsigned char *h = z->data + m->header;
     if (memcmp(h, "PK\x03\x04", 4) != 0) {
-        member_bad(err, BPU_BAD_MODEL, m->name, "the member \"%.150s\" has no header at byte %"
-                   PRIu64, m->name, m->header);
+        member_bad(err, BPU_BAD_MODEL, m->name,
+                   "the member \"%.150s\" has no header at byte %" PRIu64, m->name, m->header);
         return NULL;
     }
     uint64_t name = le16(h + 26), extra = le16(h + 28);
@@ -303,7 +329,8 @@ static const unsigned char *packed_bytes(const struct archive *z, const struct a
         le16(h + 8) != m->method) {
         member_bad(err, BPU_BAD_MODEL, m->name,
                    "the header of member \"%.150s\" at byte %" PRIu64 " does not agree with the "
-                   "archive's directory", m->name, m->header);
+                   "archive's directory",
+                   m->name, m->header);
         return NULL;
     }
     return h + LOCAL_HEADER + name + extra;
@@ -326,7 +353,10 @@ static uint32_t crc_of(const unsigned char *p, size_t n)
     return ~crc;
 }
 
-static void close_zip(void *zip) { zip_discard(zip); }
+static void close_zip(void *zip)
+{
+    zip_discard(zip);
+}
 
 static bool open_zip(struct archive *z, struct bpu_error *err)
 {
@@ -336,7 +366,8 @@ static bool open_zip(struct archive *z, struct bpu_error *err)
     z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &ze) : NULL;
     if (!z->zip) {
         error_set(err, zip_error_code_zip(&ze) == ZIP_ER_MEMORY ? BPU_NO_MEMORY : BPU_BAD_MODEL,
-                  "archive directory", "the zip archive cannot be opened: %s", zip_error_strerror(&ze));
+                  "archive directory", "the zip archive cannot be opened: %s",
+                  zip_error_strerror(&ze));
         if (source)
             zip_source_free(source);
         zip_error_fini(&ze);
@@ -370,8 +401,9 @@ static unsigned char *inflate_member(struct archive *z, const struct archive_mem
     }
     if (n < 0 || got != m->size) {
         member_bad(err, BPU_BAD_MODEL, m->name, "the member \"%.150s\" cannot be unpacked: %s",
-                   m->name, n < 0 ? (f ? zip_file_strerror(f) : zip_strerror(z->zip))
-                                  : "its length is not the one that the directory gives");
+                   m->name,
+                   n < 0 ? (f ? zip_file_strerror(f) : zip_strerror(z->zip))
+                         : "its length is not the one that the directory gives");
         error_hint(err, "The zip archive is damaged; save or download it again.");
         out = NULL;
     }

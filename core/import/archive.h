@@ -1,8 +1,9 @@
 /* archive: a zip file in memory, as data to be distrusted.
  *
- * The central directory is read here (libzip does not tell where a member's bytes lie) and libzip inflates.
- * Stored members, which all weights are, are referenced where they lie in the file; what is packed is
- * unpacked into the arena on demand.  Sizes come from the central directory, since PyTorch's local headers say 0. */
+ * The central directory is read here (libzip does not tell where a member's bytes lie) and libzip
+ * inflates. Stored members, which all weights are, are referenced where they lie in the file; what
+ * is packed is unpacked into the arena on demand.  Sizes come from the central directory, since
+ * PyTorch's local headers say 0. */
 #ifndef BPU_IMPORT_ARCHIVE_H
 #define BPU_IMPORT_ARCHIVE_H
 
@@ -11,7 +12,7 @@
 struct zip;
 
 struct archive_member {
-    const char *name; /* as the file has it, with its top folder */
+    const char *name;              /* as the file has it, with its top folder */
     uint64_t size, packed, header; /* bytes unpacked and packed; offset of its local header */
     uint32_t crc;
     uint16_t method; /* 0 stored, 8 deflated */
@@ -25,7 +26,7 @@ struct archive {
     uint64_t directory; /* offset of the central directory: members end before it */
     struct archive_member *members;
     size_t count;
-    size_t root; /* length of the folder that all members share, "lenet_float/" */
+    size_t root;              /* length of the folder that all members share, "lenet_float/" */
     struct name_table *names; /* below that folder → member */
     struct zip *zip;
 };
@@ -37,8 +38,8 @@ struct archive *archive_open(struct arena *a, const unsigned char *data, size_t 
 const struct archive_member *archive_find(const struct archive *z, const char *name);
 /* The member's name below the shared folder. */
 const char *archive_name(const struct archive *z, const struct archive_member *m);
-/* Its bytes, unpacked. They live as long as the arena and the file. checked: the CRC is verified (packed members
- * always are). */
+/* Its bytes, unpacked. They live as long as the arena and the file. checked: the CRC is verified
+ * (packed members always are). */
 const unsigned char *archive_bytes(struct archive *z, const struct archive_member *m, bool checked,
                                    struct bpu_error *err) BPU_CHECKED;
 

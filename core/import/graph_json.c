@@ -83,7 +83,10 @@ static bool read_input(struct json_reader *r, json_t *j, int index, const struct
     const json_t *shape_json = json_object_get(j, "shape"), *d = json_object_get(j, "dtype");
     if (shape_json && !json_shape(shape_json, AT_KEY(at, "shape"), true, &shape, err))
         return false;
-    if (d && !json_is_null(d) && !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err))
+    /* Other formats have inputs of strings and the like; the operators that read them are judged. */
+    if (d && json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0)
+        dtype = DT_UNKNOWN;
+    else if (d && !json_is_null(d) && !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err))
         return false;
     if (!import_input_shape(r->req, name, index, &given, &given_dtype, &found, err))
         return false;

@@ -36,7 +36,7 @@ static bool unread(const struct graph_users *users, const struct node *n)
 static bool same_shape(const struct node *n)
 {
     const struct value *in = node_input(n, 0);
-    return in && n->output_count == 1 && shape_equal(&in->shape, &n->outputs[0]->shape);
+    return in && n->output_count > 0 && shape_equal(&in->shape, &n->outputs[0]->shape);
 }
 
 /* NULL if a node like n can be folded for that reason; else what is wrong. */

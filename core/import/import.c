@@ -76,7 +76,8 @@ static void unrecognised(const struct import_request *req, struct bpu_error *err
                   "the file begins with %02x %02x %02x %02x, which is no known model format",
                   req->data[0], req->size > 1 ? req->data[1] : 0u, req->size > 2 ? req->data[2] : 0u,
                   req->size > 3 ? req->data[3] : 0u);
-    error_hint(err, "Accepted are ONNX files (torch.onnx.export) and BPU Hub graph JSON.");
+    error_hint(err, "Accepted are ONNX files (torch.onnx.export), TorchScript archives "
+                    "(torch.jit.save of a trace) and BPU Hub graph JSON.");
 }
 
 struct graph *import_model(struct arena *a, const struct import_request *req, struct bpu_error *err)
@@ -89,13 +90,8 @@ struct graph *import_model(struct arena *a, const struct import_request *req, st
         g = import_onnx(a, req, err);
     else if (strcmp(format, "graph-json") == 0)
         g = import_graph_json(a, req, err);
-    else {
-        error_set(err, BPU_UNSUPPORTED, "byte 0",
-                  "the file is a zip archive (TorchScript, torch.export or a checkpoint), which "
-                  "this version does not read");
-        error_hint(err, "Export the network with torch.onnx.export(model, input, \"model.onnx\", "
-                        "opset_version=11) and upload the .onnx file.");
-    }
+    else
+        g = import_torchscript(a, req, err);
     if (!g || !import_options_used(req, g, err) || !graph_verify(g, err))
         return NULL;
     if (g->node_count == 0) {

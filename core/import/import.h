@@ -2,7 +2,7 @@
  *
  *   bytes ─ import_detect ─┬ onnx_wire (bounds, skeleton) ─ protobuf-c ─ onnx_map (per operator) ─┐
  *                          ├ graph_json ──────────────────────────────────────────────────────────┼─ graph
- *                          └ torchscript, pt2 (later)                                             ┘
+ *                          └ archive ─ pickle, code (torchscript*) ───────────────────────────────┘
  * Each node is bound to the operator table and inferred as it arrives (op_apply), so that operators whose
  * meaning depends on constants (Reshape, Slice, Resize) see them folded. */
 #ifndef BPU_IMPORT_H
@@ -34,6 +34,8 @@ struct graph *import_model(struct arena *a, const struct import_request *req, st
 /* The format readers (called by import_model). */
 struct graph *import_onnx(struct arena *a, const struct import_request *req, struct bpu_error *err)
     BPU_CHECKED;
+struct graph *import_torchscript(struct arena *a, const struct import_request *req,
+                                 struct bpu_error *err) BPU_CHECKED; /* any zip archive */
 struct graph *import_graph_json(struct arena *a, const struct import_request *req,
                                 struct bpu_error *err) BPU_CHECKED;
 

@@ -292,6 +292,12 @@ static bool topological(struct onnx_import *im, const Onnx__GraphProto *gp, size
             error_where(im->err, "node %zu", i);
             return false;
         }
+        if (p->n_output == 0) {
+            error_set(im->err, BPU_BAD_MODEL, NULL, "node \"%s\" (%s) has no outputs",
+                      p->name ? p->name : "", p->op_type);
+            error_where(im->err, "node %zu", i);
+            return false;
+        }
         for (size_t k = 0; k < p->n_output; k++)
             if (p->output[k][0] &&
                 !name_table_put(producers, p->output[k], &numbers[i], im->err))
@@ -359,6 +365,12 @@ static bool read_outputs(struct onnx_import *im, const Onnx__GraphProto *gp)
                       "output \"%s\" is produced by no node of the graph", name);
             error_where(im->err, "output \"%s\"", name);
             return false;
+        }
+        if (v->is_output) {
+            if (!graph_add_note(im->graph, im->err, "The file lists the output \"%.200s\" more than once.",
+                                name))
+                return false;
+            continue;
         }
         if (!graph_add_output(im->graph, v, im->err))
             return false;

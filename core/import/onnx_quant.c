@@ -45,10 +45,11 @@ static bool read_quant(struct onnx_node *o, const struct value *x, struct quant 
         any = any || z[i] != 0;
     }
     int64_t axis = onnx_int(o, "axis", 1);
-    if (axis < 0 && x)
+    if (axis < 0 && x && x->shape.rank >= 0)
         axis += x->shape.rank;
-    if (count > 1 && x && x->shape.rank >= 0 &&
-        (axis < 0 || axis >= x->shape.rank || x->shape.dim[axis] != count))
+    bool ranked = x && x->shape.rank >= 0;
+    if (count > 1 && (axis < 0 || axis >= (ranked ? x->shape.rank : SHAPE_MAX_RANK) ||
+                      (ranked && x->shape.dim[axis] != count)))
         return onnx_bad(o, "%lld scales do not fit axis %lld of the operand", (long long)count,
                         (long long)axis);
     *q = (struct quant){.scale = s, .zero_point = any ? z : NULL, .count = (int)count,
@@ -151,6 +152,10 @@ bool onnx_dequantize(struct onnx_node *o)
         return onnx_bad(o, "DequantizeLinear needs an operand");
     if (!read_quant(o, x, &q, &storage, &known))
         return false;
+    if (x->constant && x->dtype != DT_UNKNOWN && !dtype_is_quantized(x->dtype) &&
+        dtype_size(quantized(x->dtype)) != dtype_size(x->dtype))
+        return onnx_bad(o, "DequantizeLinear of %s; int8, uint8, int16 or int32 is expected",
+                        dtype_name(x->dtype));
     if (!known)
         return onnx_opaque(o, "torch.quantization.DeQuantStub");
     struct node *n = onnx_begin(o, "torch.quantization.DeQuantStub", NULL);
@@ -169,7 +174,8 @@ bool onnx_dequantize(struct onnx_node *o)
     }
     y->dtype = x->dtype;
     y->quant = q;
-    if (dtype_is_quantized(x->dtype) && !name_table_find(o->im->outputs, o->proto->output[0])) {
+    const char *name = o->proto->n_output ? o->proto->output[0] : "";
+    if (dtype_is_quantized(x->dtype) && !name_table_find(o->im->outputs, name)) {
         n->fold = FOLD_QUANT;
         return true;
     }

@@ -1,7 +1,7 @@
 /* The opcode reader: a stack, a memo and a table of what each opcode does.
  *
- * Lengths are checked against the bytes that are left, so nothing can be asked for that the file does not pay for
- * with bytes of its own. */
+ * Lengths are checked against the bytes that are left, so nothing can be asked for that the file
+ * does not pay for with bytes of its own. */
 #include "core/import/pickle.h"
 
 #include <inttypes.h>
@@ -24,15 +24,28 @@ struct reader {
 };
 
 static const char *const kind_names[] = {
-    [PY_NONE] = "None",       [PY_BOOL] = "a bool",      [PY_INT] = "an int",
-    [PY_FLOAT] = "a float",   [PY_STRING] = "a string",  [PY_LIST] = "a list",
-    [PY_TUPLE] = "a tuple",   [PY_DICT] = "a dict",      [PY_OBJECT] = "an object",
-    [PY_TENSOR] = "a tensor", [PY_STORAGE] = "a storage", [PY_GLOBAL] = "a class or function",
-    [PY_UNKNOWN] = "a number not known before inference", [PY_VALUE] = "a tensor",
-    [PY_PACKED] = "packed weights", [PY_MARK] = "a mark",
+    [PY_NONE] = "None",
+    [PY_BOOL] = "a bool",
+    [PY_INT] = "an int",
+    [PY_FLOAT] = "a float",
+    [PY_STRING] = "a string",
+    [PY_LIST] = "a list",
+    [PY_TUPLE] = "a tuple",
+    [PY_DICT] = "a dict",
+    [PY_OBJECT] = "an object",
+    [PY_TENSOR] = "a tensor",
+    [PY_STORAGE] = "a storage",
+    [PY_GLOBAL] = "a class or function",
+    [PY_UNKNOWN] = "a number not known before inference",
+    [PY_VALUE] = "a tensor",
+    [PY_PACKED] = "packed weights",
+    [PY_MARK] = "a mark",
 };
 
-const char *py_kind_name(enum py_kind k) { return kind_names[k]; }
+const char *py_kind_name(enum py_kind k)
+{
+    return kind_names[k];
+}
 
 struct py_value *py_dict_get(const struct py_value *d, const char *key)
 {
@@ -61,8 +74,10 @@ static bool bad(struct reader *r, enum bpu_code code, const char *fmt, ...)
 static const unsigned char *take(struct reader *r, size_t n)
 {
     if (n > r->size - r->at) {
-        bad(r, BPU_BAD_MODEL, "the pickle ends in the middle of an opcode: %zu bytes are needed, %zu "
-            "are left", n, r->size - r->at);
+        bad(r, BPU_BAD_MODEL,
+            "the pickle ends in the middle of an opcode: %zu bytes are needed, %zu "
+            "are left",
+            n, r->size - r->at);
         return NULL;
     }
     const unsigned char *p = r->data + r->at;
@@ -297,9 +312,10 @@ static bool put_global(struct reader *r, const char *module, const char *name)
         return false;
     if (!r->src->any_global && !global_known(v->text)) {
         bad(r, BPU_UNSUPPORTED, "the pickle names \"%.200s\", which is not read as data", v->text);
-        return error_hint(r->err, "Only tensors, numbers, strings and TorchScript's own classes are; "
-                                  "save the network with torch.jit.save(torch.jit.trace(model, "
-                                  "input), \"model.pt\") or export it as ONNX.");
+        return error_hint(r->err,
+                          "Only tensors, numbers, strings and TorchScript's own classes are; "
+                          "save the network with torch.jit.save(torch.jit.trace(model, "
+                          "input), \"model.pt\") or export it as ONNX.");
     }
     return push(r, v);
 }
@@ -371,11 +387,13 @@ static bool build(struct reader *r)
     if (v->kind == PY_OBJECT)
         v->state = state;
     else if (v->kind != PY_DICT && v->kind != PY_TENSOR) /* those carry private fields of no use */
-        return bad(r, BPU_BAD_MODEL, "%s is given a state; an object is needed", py_kind_name(v->kind));
+        return bad(r, BPU_BAD_MODEL, "%s is given a state; an object is needed",
+                   py_kind_name(v->kind));
     return true;
 }
 
-/* APPENDS, SETITEMS and their forms for one value: what lies above `first` goes into the value below. */
+/* APPENDS, SETITEMS and their forms for one value: what lies above `first` goes into the value
+ * below. */
 static bool extend(struct reader *r, size_t first, bool pairs, bool mark)
 {
     size_t n = r->depth - first, below = first - (mark ? 1 : 0);
@@ -417,8 +435,8 @@ static bool persistent(struct reader *r)
 
 static bool step(struct reader *r, unsigned char op)
 {
-    uint64_t n;
-    size_t first;
+    uint64_t n = 0;
+    size_t first = 0;
     struct py_value *v;
     switch (op) {
     case 0x80: /* PROTO */
@@ -465,10 +483,11 @@ static bool step(struct reader *r, unsigned char op)
         v = sequence(r, op == 't' ? PY_TUPLE : PY_LIST, first);
         r->depth = first - 1;
         return push(r, v);
-    case 'a': return r->depth >= 1 && top(r) ? extend(r, r->depth - 1, false, false) : top(r) != NULL;
+    case 'a':
+        return r->depth >= 1 && top(r) ? extend(r, r->depth - 1, false, false) : top(r) != NULL;
     case 's':
-        return r->depth >= 2 && top(r) ? extend(r, r->depth - 2, true, false) : bad(r, BPU_BAD_MODEL,
-                                            "an item is set, but there is none");
+        return r->depth >= 2 && top(r) ? extend(r, r->depth - 2, true, false)
+                                       : bad(r, BPU_BAD_MODEL, "an item is set, but there is none");
     case 'e':
     case 'u': return find_mark(r, &first) && extend(r, first, op == 'u', true);
     case 'q': return take_number(r, 1, &n) && memo_put(r, n);

@@ -1,8 +1,8 @@
 /* pickle: Python's object files as data.  Nothing is ever executed.
  *
- * A fixed set of opcodes builds values; a fixed set of globals (tensors, storages, ordered dictionaries,
- * TorchScript's own classes) has a meaning, every other one is refused by name and byte.  Values may
- * be shared and even contain themselves: whoever walks them bounds the depth. */
+ * A fixed set of opcodes builds values; a fixed set of globals (tensors, storages, ordered
+ * dictionaries, TorchScript's own classes) has a meaning, every other one is refused by name and
+ * byte.  Values may be shared and even contain themselves: whoever walks them bounds the depth. */
 #ifndef BPU_IMPORT_PICKLE_H
 #define BPU_IMPORT_PICKLE_H
 
@@ -46,9 +46,9 @@ struct py_view {
 
 struct py_value {
     enum py_kind kind;
-    int64_t i;        /* BOOL, INT */
-    double f;         /* FLOAT */
-    const char *text; /* STRING, OBJECT, GLOBAL */
+    int64_t i;               /* BOOL, INT */
+    double f;                /* FLOAT */
+    const char *text;        /* STRING, OBJECT, GLOBAL */
     struct py_value **items; /* LIST, TUPLE, DICT */
     size_t count, capacity;
     struct py_value *state;       /* OBJECT */
@@ -60,16 +60,16 @@ struct py_value {
     struct py_view *view;  /* VALUE: which elements of the base */
     bool ready;            /* OBJECT: its state is in its final form */
     bool stale;            /* VALUE: changed by a write through a view of it */
-    size_t offset;                /* in the pickle */
+    size_t offset;         /* in the pickle */
 };
 
 struct pickle_source {
     struct arena *arena;
     struct archive *archive;
     const struct archive_member *member; /* "data.pkl" */
-    const char *storages; /* folder of its storages: "data/" */
-    /* Every global becomes an object without meaning and storages are not looked up: to see what a file is that is
-     * refused anyway. */
+    const char *storages;                /* folder of its storages: "data/" */
+    /* Every global becomes an object without meaning and storages are not looked up: to see what a
+     * file is that is refused anyway. */
     bool any_global;
 };
 
@@ -82,8 +82,8 @@ struct py_value *py_dict_get(const struct py_value *d, const char *key);
 /* The element type of "torch.FloatStorage"; false if it is none. */
 bool pickle_storage_dtype(const char *global, enum dtype *out);
 /* Storage from a persistent id, ("storage", torch.FloatStorage, "0", "cpu", 250). */
-bool pickle_storage(const struct pickle_source *src, const struct py_value *id, struct py_value *out,
-                    struct bpu_error *err) BPU_CHECKED;
+bool pickle_storage(const struct pickle_source *src, const struct py_value *id,
+                    struct py_value *out, struct bpu_error *err) BPU_CHECKED;
 /* Tensor from the arguments of torch._utils._rebuild_tensor_v2 or _rebuild_qtensor. */
 bool pickle_tensor(const struct pickle_source *src, const struct py_value *args, bool quantized,
                    struct py_value *out, struct bpu_error *err) BPU_CHECKED;

@@ -27,10 +27,12 @@ bool pickle_storage_dtype(const char *global, enum dtype *out)
         const char *name;
         enum dtype dtype;
     } rows[] = {
-        {"FloatStorage", DT_FLOAT32},   {"DoubleStorage", DT_FLOAT64}, {"HalfStorage", DT_FLOAT16},
-        {"BFloat16Storage", DT_BFLOAT16}, {"LongStorage", DT_INT64},   {"IntStorage", DT_INT32},
-        {"ShortStorage", DT_INT16},     {"CharStorage", DT_INT8},      {"ByteStorage", DT_UINT8},
-        {"BoolStorage", DT_BOOL},       {"QInt8Storage", DT_QINT8},    {"QUInt8Storage", DT_QUINT8},
+        {"FloatStorage", DT_FLOAT32}, {"DoubleStorage", DT_FLOAT64},
+        {"HalfStorage", DT_FLOAT16},  {"BFloat16Storage", DT_BFLOAT16},
+        {"LongStorage", DT_INT64},    {"IntStorage", DT_INT32},
+        {"ShortStorage", DT_INT16},   {"CharStorage", DT_INT8},
+        {"ByteStorage", DT_UINT8},    {"BoolStorage", DT_BOOL},
+        {"QInt8Storage", DT_QINT8},   {"QUInt8Storage", DT_QUINT8},
         {"QInt32Storage", DT_QINT32},
     };
     if (strncmp(global, "torch.", 6) != 0)
@@ -43,8 +45,8 @@ bool pickle_storage_dtype(const char *global, enum dtype *out)
     return false;
 }
 
-bool pickle_storage(const struct pickle_source *src, const struct py_value *id, struct py_value *out,
-                    struct bpu_error *err)
+bool pickle_storage(const struct pickle_source *src, const struct py_value *id,
+                    struct py_value *out, struct bpu_error *err)
 {
     struct pickle_tensor *t = ARENA_NEW(src->arena, struct pickle_tensor, err);
     if (!t)
@@ -69,8 +71,8 @@ bool pickle_storage(const struct pickle_source *src, const struct py_value *id, 
         (uint64_t)bytes > m->size)
         return bad(src, id, err,
                    "the storage \"%.150s\" holds %" PRIu64 " bytes, but %" PRId64
-                   " elements of %s are to be in it", t->storage, m->size, t->storage_elements,
-                   dtype_name(t->dtype));
+                   " elements of %s are to be in it",
+                   t->storage, m->size, t->storage_elements, dtype_name(t->dtype));
     t->data = archive_bytes(src->archive, m, false, err);
     out->tensor = t;
     return t->data != NULL;
@@ -87,8 +89,8 @@ static bool read_extents(const struct pickle_source *src, const struct py_value 
     *rank = (int)list->count;
     for (int i = 0; i < *rank; i++) {
         if (list->items[i]->kind != PY_INT || list->items[i]->i < 0)
-            return bad(src, list, err, "entry %d of a tensor's %s is not an integer of 0 or more", i,
-                       what);
+            return bad(src, list, err, "entry %d of a tensor's %s is not an integer of 0 or more",
+                       i, what);
         out[i] = list->items[i]->i;
     }
     return true;
@@ -103,7 +105,8 @@ static bool check_reach(const struct pickle_source *src, const struct py_value *
     for (int i = 0; i < t->shape.rank; i++)
         empty = empty || t->shape.dim[i] == 0;
     for (int i = 0; i < t->shape.rank && !empty && fits; i++)
-        fits = checked_mul(t->shape.dim[i] - 1, t->stride[i], &step) && checked_add(last, step, &last);
+        fits =
+            checked_mul(t->shape.dim[i] - 1, t->stride[i], &step) && checked_add(last, step, &last);
     char text[SHAPE_TEXT_MAX];
     if (shape_elements(&t->shape) < 0)
         return bad(src, at, err, "a tensor of %s has more elements than can be counted",
@@ -111,11 +114,13 @@ static bool check_reach(const struct pickle_source *src, const struct py_value *
     if (fits && (empty ? t->offset <= t->storage_elements : last < t->storage_elements))
         return true;
     return bad(src, at, err,
-               "a tensor of %s at offset %" PRId64 " reaches beyond its storage \"%.100s\" of %" PRId64
-               " elements", shape_text(&t->shape, text), t->offset, t->storage, t->storage_elements);
+               "a tensor of %s at offset %" PRId64
+               " reaches beyond its storage \"%.100s\" of %" PRId64 " elements",
+               shape_text(&t->shape, text), t->offset, t->storage, t->storage_elements);
 }
 
-/* (torch.per_tensor_affine, scale, zero_point) or (torch.per_channel_affine, scales, zero_points, axis). */
+/* (torch.per_tensor_affine, scale, zero_point) or (torch.per_channel_affine, scales, zero_points,
+ * axis). */
 static bool read_quantizer(const struct pickle_source *src, const struct py_value *q,
                            struct pickle_tensor *t, struct bpu_error *err)
 {
@@ -229,7 +234,8 @@ const unsigned char *pickle_tensor_bytes(struct arena *a, const struct pickle_te
 bool pickle_tensor_real(const struct pickle_tensor *t, int64_t i, double *out)
 {
     struct constant c = {t->data, (size_t)t->storage_elements * dtype_size(t->dtype)};
-    struct value v = {.shape = shape_of(1, &t->storage_elements), .dtype = t->dtype, .constant = &c};
+    struct value v = {
+        .shape = shape_of(1, &t->storage_elements), .dtype = t->dtype, .constant = &c};
     int64_t at = t->offset;
     for (int k = t->shape.rank - 1; k >= 0; k--) {
         at += i % t->shape.dim[k] * t->stride[k];

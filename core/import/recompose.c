@@ -233,6 +233,34 @@ static bool match_bias(struct match *m, struct node *add, bool *done)
     return true;
 }
 
+/* PyTorch's exporter writes an average pool that counts its padding as a pool without padding behind a Pad of zeros. */
+static bool match_padded_pool(struct match *m, struct node *pool, bool *done)
+{
+    struct node *pad = made_by(m, node_input(pool, 0), "torch.nn.functional.pad", 1);
+    const struct attr *list = pad ? node_attr(pad, "pad") : NULL;
+    int64_t own[4] = {0}, padding[4] = {0};
+    if (!list || list->kind != ATTR_INTS || list->count > 4 || list->count % 2 != 0 ||
+        strcmp(node_string(pad, "mode", "constant"), "constant") != 0 ||
+        node_float(pad, "value", 0) != 0 || node_bool(pool, "ceil_mode", false))
+        return true;
+    if (!node_ints(pool, "padding", own, 2) || own[0] || own[1])
+        return true;
+    for (int i = 0; i < list->count / 2; i++) { /* pad names pairs from the last axis on */
+        padding[1 - i] = list->ints[2 * i];
+        padding[3 - i] = list->ints[2 * i + 1];
+    }
+    for (int i = 0; i < 4; i++)
+        if (padding[i] < 0)
+            return true;
+    bool symmetric = padding[0] == padding[2] && padding[1] == padding[3];
+    pad->fold = FOLD_PART;
+    pad->folded_into = pool;
+    pool->inputs[0] = pad->inputs[0];
+    *done = true;
+    return node_set_ints(m->g, pool, "padding", padding, symmetric ? 2 : 4, m->err) &&
+           node_set_bool(m->g, pool, "count_include_pad", true, m->err);
+}
+
 typedef bool match_fn(struct match *m, struct node *last, bool *done);
 
 static const struct {
@@ -243,6 +271,7 @@ static const struct {
     {"torch.mul", match_silu},
     {"torch.div", match_layer_norm},
     {"torch.add", match_bias},
+    {"torch.nn.AvgPool2d", match_padded_pool},
 };
 
 bool graph_recompose(struct graph *g, struct bpu_error *err)

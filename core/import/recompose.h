@@ -1,7 +1,7 @@
 /* recompose: puts together again what exporters take apart.
  *
  * ONNX before opset 17 has no LayerNorm, before 20 no GELU, and never a SiLU or a Linear with bias for inputs of more
- * than two dimensions; PyTorch writes them as chains of arithmetic.  The operator tables speak of the
+ * than two dimensions; PyTorch writes them as chains of arithmetic; an average pool that counts its padding becomes a Pad and a pool.  The operator tables speak of the
  * whole operators, and so do the users.  The parts stay in the graph, folded, and name their whole. */
 #ifndef BPU_IMPORT_RECOMPOSE_H
 #define BPU_IMPORT_RECOMPOSE_H

@@ -2,19 +2,21 @@
  *
  *   torchscript.c         the archive: what it is, inputs, running forward, outputs
  *   torchscript_lex.c     code member → tokens
- *   torchscript_parse.c   tokens → statements of one function
+ *   torchscript_expr.c, torchscript_parse.c   tokens → expressions, statements of one function
  *   torchscript_code.c    classes and functions of the code members, found by qualified name
  *   torchscript_eval.c    runs straight-line code over values that are partly known
+ *   torchscript_attr.c    attributes of modules
  *   torchscript_call.c    what a call means: submodules, functions, builtins, operators
  *   torchscript_scalar.c  arithmetic on Python numbers
+ *   torchscript_operator.c  how an operator is called
  *   torchscript_map*.c    one row per aten operator: its arguments → the operator table's
  *   torchscript_node.c    what the adapters read and build with
  *   torchscript_quant.c   quantized:: operators and packed weights
  *   torchscript_write.c   writes into a part of a constant tensor
  *
- * forward is run as a symbolic program: modules, numbers and lists are what they are, tensors are values of
- * the graph.  Sizes are numbers, since every input has its shape, so that the shape arithmetic that
- * traces are full of disappears here and leaves no nodes. */
+ * forward is run as a symbolic program: modules, numbers and lists are what they are, tensors are
+ * values of the graph.  Sizes are numbers, since every input has its shape, so that the shape
+ * arithmetic that traces are full of disappears here and leaves no nodes. */
 #ifndef BPU_IMPORT_TORCHSCRIPT_H
 #define BPU_IMPORT_TORCHSCRIPT_H
 
@@ -52,11 +54,11 @@ enum stmt_kind { STMT_ASSIGN, STMT_EXPR, STMT_RETURN, STMT_IF, STMT_PASS, STMT_R
 struct ts_stmt {
     enum stmt_kind kind;
     int line;
-    const char *text; /* REFUSED: the keyword */
+    const char *text;         /* REFUSED: the keyword */
     struct ts_expr **targets; /* ASSIGN: names, attributes or items */
     size_t target_count;
-    bool unpack; /* ASSIGN: a, b, = value */
-    struct ts_expr *value; /* also the condition of IF; NULL: return without a value */
+    bool unpack;                      /* ASSIGN: a, b, = value */
+    struct ts_expr *value;            /* also the condition of IF; NULL: return without a value */
     struct ts_stmt *body, *otherwise; /* IF */
     struct ts_stmt *next;
 };
@@ -78,13 +80,21 @@ struct ts_function {
 };
 
 struct ts_class {
-    const char *name;          /* "__torch__.LeNet" */
-    struct name_table *methods; /* → ts_function */
+    const char *name;             /* "__torch__.LeNet" */
+    struct name_table *methods;   /* → ts_function */
     struct name_table *constants; /* attribute: Final[int] = 3 → ts_expr */
 };
 
-enum token_kind { TOKEN_END, TOKEN_NEWLINE, TOKEN_INDENT, TOKEN_DEDENT, TOKEN_NAME, TOKEN_NUMBER,
-                  TOKEN_STRING, TOKEN_OP };
+enum token_kind {
+    TOKEN_END,
+    TOKEN_NEWLINE,
+    TOKEN_INDENT,
+    TOKEN_DEDENT,
+    TOKEN_NAME,
+    TOKEN_NUMBER,
+    TOKEN_STRING,
+    TOKEN_OP
+};
 
 struct token {
     enum token_kind kind;
@@ -111,6 +121,24 @@ bool lex_is(const struct lexer *l, const char *text); /* an operator or a name *
 bool lex_error(const struct lexer *l, const char *fmt, ...) BPU_PRINTF(2, 3);
 
 struct ts_import;
+
+enum { PARSE_MAX_DEPTH = 200 };
+
+struct ts_parser {
+    struct ts_import *ts;
+    struct lexer lex;
+    int depth;
+};
+
+/* Steps over `text` if it is next. */
+bool parse_accept(struct ts_parser *p, const char *text, bool *yes) BPU_CHECKED;
+bool parse_expect(struct ts_parser *p, const char *text) BPU_CHECKED;
+char *parse_text(struct ts_parser *p); /* of the current token, in the arena */
+struct ts_expr *parse_new(struct ts_parser *p, enum expr_kind kind);
+bool parse_add(struct ts_parser *p, struct ts_expr *e, struct ts_expr *item,
+               const char *name) BPU_CHECKED;
+struct ts_expr *parse_expression(struct ts_parser *p);
+
 bool ts_parse_function(struct ts_import *ts, struct ts_function *f) BPU_CHECKED;
 /* One expression, of a class' constant. */
 struct ts_expr *ts_parse_expr(struct ts_import *ts, const char *file, const char *begin,
@@ -140,6 +168,7 @@ struct ts_import {
     struct archive *archive;
     struct name_table *members; /* code member → itself, once it is indexed */
     struct name_table *classes, *functions;
+    struct name_table *parts;   /* slices that are there already → value */
     struct py_value *constants; /* of constants.pkl: a tuple */
     struct py_value none;
     struct ts_frame *frame;
@@ -174,8 +203,8 @@ const char *ts_dotted(struct ts_import *ts, const struct ts_expr *e);
 /* *known false: only inference shows whether v is true. */
 bool ts_truth(const struct py_value *v, bool *known);
 
-/* Numbers: result of an operator whose operands are Python numbers; *done false if they are not, or if it is no
- * such operator. */
+/* Numbers: result of an operator whose operands are Python numbers; *done false if they are not, or
+ * if it is no such operator. */
 struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_value **args,
                               size_t count, bool *done);
 
@@ -185,31 +214,34 @@ struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_va
 struct ts_op {
     struct ts_import *ts;
     const struct ts_row *row;
-    const char *name; /* "aten::conv2d" */
+    const char *name;       /* "aten::conv2d" */
     struct py_value **args; /* by position in the schema; NULL where left out */
     size_t count;
 };
 
 typedef struct py_value *ts_adapt_fn(struct ts_op *o);
 
-/* schema: the argument names in order, one space between.  Marks in front of a name say what becomes of it in a row
- * without an adapter: @ operand, # parameter, = attribute of that name; without a mark it is left aside. */
+/* schema: the argument names in order, one space between.  Marks in front of a name say what
+ * becomes of it in a row without an adapter: @ operand, # parameter, = attribute of that name;
+ * without a mark it is left aside. */
 struct ts_row {
-    const char *name;   /* "conv2d", without the trailing _ of in-place forms */
-    const char *torch;  /* the operator it becomes, or NULL */
+    const char *name;  /* "conv2d", without the trailing _ of in-place forms */
+    const char *torch; /* the operator it becomes, or NULL */
     const char *schema;
     ts_adapt_fn *adapt; /* NULL: as the marks say */
 };
 
 /* name without namespace; quantized: of quantized:: */
 const struct ts_row *ts_row_find(const char *space, const char *name);
+const struct ts_row *ts_rows(const char *space, size_t *count);
 struct py_value *ts_call_operator(struct ts_import *ts, const char *space, const char *name,
                                   struct py_value **args, const char **names, size_t count);
 
 /* ── torchscript_node.c: reading ── */
 struct py_value *ts_arg(const struct ts_op *o, const char *name); /* NULL if left out or None */
 bool ts_is_tensor(const struct py_value *v);
-/* Numbers with a default if the argument is left out or None. *ok is cleared if it is there but not known. */
+/* Numbers with a default if the argument is left out or None. *ok is cleared if it is there but not
+ * known. */
 int64_t ts_arg_int(const struct ts_op *o, const char *name, int64_t otherwise, bool *ok);
 double ts_arg_float(const struct ts_op *o, const char *name, double otherwise, bool *ok);
 bool ts_arg_bool(const struct ts_op *o, const char *name, bool otherwise, bool *ok);
@@ -222,15 +254,22 @@ enum dtype ts_dtype(int64_t code);
 struct py_value *ts_op_bad(const struct ts_op *o, const char *fmt, ...) BPU_PRINTF(2, 3);
 
 /* ── torchscript_node.c: building ── */
-/* The graph's value of a tensor; a number becomes a constant without dimensions of the type `like` has. */
+/* The graph's value of a tensor; a number becomes a constant without dimensions of the type `like`
+ * has. */
 struct value *ts_value(struct ts_import *ts, struct py_value *v, const struct value *like);
 struct node *ts_begin(struct ts_op *o, const char *op_name, const char *suffix);
 /* Begins and adds the argument `name` as operand. */
 struct node *ts_begin_unary(struct ts_op *o, const char *op_name, const char *name);
+/* The value of an argument; NULL with an error if it is missing. */
+struct value *ts_operand_of(struct ts_op *o, const char *name);
+struct node *ts_begin_on(struct ts_op *o, const char *op_name, const char *suffix, struct value *x);
+/* *axis within the rank of x, counted from the front; false with an error if it is outside. */
+bool ts_axis(struct ts_op *o, const struct value *x, int64_t *axis) BPU_CHECKED;
 bool ts_operand(struct ts_op *o, struct node *n, struct py_value *v) BPU_CHECKED;
 bool ts_param(struct ts_op *o, struct node *n, const char *param, struct py_value *v) BPU_CHECKED;
 /* An attribute from a value of any kind; lists of numbers included. */
-bool ts_attr(struct ts_op *o, struct node *n, const char *attr, const struct py_value *v) BPU_CHECKED;
+bool ts_attr(struct ts_op *o, struct node *n, const char *attr,
+             const struct py_value *v) BPU_CHECKED;
 /* One output, then op_apply. */
 struct py_value *ts_finish(struct ts_op *o, struct node *n);
 struct value *ts_finish_value(struct ts_op *o, struct node *n);
@@ -239,19 +278,33 @@ struct py_value *ts_finish_many(struct ts_op *o, struct node *n, int outputs, en
 /* The call as a node whose result's shape is not known: bound if the table has op_name. */
 struct py_value *ts_opaque(struct ts_op *o, const char *op_name);
 
+/* One node of two: ts_begin, operands x and y (may be NULL), one output. */
+struct value *ts_node2(struct ts_op *o, const char *op_name, const char *suffix, struct value *x,
+                       struct value *y);
+
 /* ── adapters ── */
-ts_adapt_fn ts_conv, ts_conv_nd, ts_conv_transpose, ts_batch_norm, ts_layer_norm, ts_group_norm,
-    ts_instance_norm, ts_linear, ts_addmm, ts_matmul, ts_pool, ts_adaptive_pool, ts_softmax,
-    ts_attention;
-ts_adapt_fn ts_binary, ts_rsub, ts_hardtanh, ts_clamp, ts_gelu, ts_mean, ts_max_min, ts_to,
-    ts_einsum, ts_prelu, ts_pass, ts_same_type, ts_where, ts_fill, ts_create, ts_create_like,
-    ts_arange, ts_masked_fill, ts_norm, ts_scalar_tensor, ts_topk, ts_arg_max;
-ts_adapt_fn ts_view, ts_flatten, ts_transpose, ts_t, ts_permute, ts_select, ts_slice, ts_split,
-    ts_unbind, ts_squeeze, ts_unsqueeze, ts_expand, ts_repeat, ts_pad, ts_upsample, ts_cat, ts_size,
-    ts_index, ts_roll, ts_pixel, ts_embedding, ts_meshgrid, ts_copy, ts_unflatten, ts_channel_shuffle,
-    ts_reflection_pad, ts_expand_as, ts_numel, ts_index_select, ts_list_op, ts_movedim;
+ts_adapt_fn ts_conv, ts_batch_norm, ts_layer_norm, ts_group_norm, ts_linear, ts_addmm, ts_matmul,
+    ts_pool, ts_adaptive_pool, ts_attention, ts_sdpa; /* torchscript_map_conv.c */
+ts_adapt_fn ts_binary, ts_clamp, ts_gelu, ts_mean, ts_max_min, ts_to, ts_einsum, ts_prelu, ts_pass,
+    ts_create, ts_create_like, ts_arange, ts_masked_fill, ts_topk, ts_arg_max, ts_softmax, ts_size,
+    ts_grid_sample, ts_hard; /* torchscript_map_misc.c */
+ts_adapt_fn ts_view, ts_flatten, ts_transpose, ts_permute, ts_select, ts_slice, ts_split, ts_chunk,
+    ts_unbind, ts_squeeze, ts_expand, ts_pad, ts_upsample, ts_cat, ts_index, ts_index_select,
+    ts_roll;
+/* torchscript_map_move.c, torchscript_map_cut.c */
+ts_adapt_fn ts_recurrent, ts_lstm_cell, ts_sort, ts_roi_align; /* torchscript_map_state.c */
+ts_adapt_fn ts_fill, ts_copy;                                  /* torchscript_write.c */
 ts_adapt_fn ts_quantize, ts_dequantize, ts_qconv, ts_qlinear, ts_qbinary, ts_qcat, ts_qunary,
-    ts_qconv_prepack, ts_qlinear_prepack, ts_qconv_relu, ts_q_scalar, ts_qbatch_norm, ts_int_repr;
+    ts_qhardswish, ts_qbatch_norm, ts_prepack, ts_unpack; /* torchscript_quant.c */
+/* Conv or Linear of a known weight, shared with the quantized forms. */
+struct node *ts_conv_node(struct ts_op *o, struct py_value *x, struct py_value *weight,
+                          struct py_value *bias, bool transposed);
+struct node *ts_linear_node(struct ts_op *o, struct value *x, struct value *weight, bool in_out,
+                            struct py_value *bias);
+/* Notes which elements of its base a view shows. */
+bool ts_note_view(struct ts_import *ts, struct py_value *base, struct py_value *v, int64_t offset,
+                  const int64_t *stride) BPU_CHECKED;
+bool ts_view_of(struct py_value *v, struct py_view *out);
 /* Weights as pickled by a packed-weights object; NULL with an error. */
 struct py_value *ts_unpack_object(struct ts_import *ts, struct py_value *object);
 

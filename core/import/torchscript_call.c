@@ -14,7 +14,8 @@ struct call {
     size_t count;
 };
 
-static bool evaluate_args(struct ts_import *ts, const struct ts_expr *e, size_t from, struct call *c)
+static bool evaluate_args(struct ts_import *ts, const struct ts_expr *e, size_t from,
+                          struct call *c)
 {
     c->count = 0;
     for (size_t i = from; i < e->count; i++) {
@@ -70,8 +71,8 @@ static struct py_value *builtin(struct ts_import *ts, const char *name, const st
         return NULL;
     if (strcmp(name, "getattr") == 0 && c.count == 2 && c.args[1]->kind == PY_STRING)
         return ts_get_attr(ts, c.args[0], c.args[1]->text);
-    if (c.count == 1 && (strcmp(name, "int") == 0 || strcmp(name, "float") == 0 ||
-                         strcmp(name, "bool") == 0))
+    if (c.count == 1 &&
+        (strcmp(name, "int") == 0 || strcmp(name, "float") == 0 || strcmp(name, "bool") == 0))
         return convert(ts, name, c.args[0]);
     if (c.count == 1 && strcmp(name, "str") == 0)
         return c.args[0]->kind == PY_STRING ? c.args[0] : ts_new(ts, PY_UNKNOWN);
@@ -92,8 +93,10 @@ static struct py_value *method(struct ts_import *ts, const struct ts_expr *e)
         return NULL;
     if (object->kind == PY_PACKED && strcmp(callee->text, "unpack") == 0) {
         struct py_value *pair = ts_new(ts, PY_TUPLE);
-        return pair && ts_append(ts, pair, object->items[0]) && ts_append(ts, pair, object->items[1])
-                   ? pair : NULL;
+        return pair && ts_append(ts, pair, object->items[0]) &&
+                       ts_append(ts, pair, object->items[1])
+                   ? pair
+                   : NULL;
     }
     if (object->kind != PY_OBJECT) {
         ts_bad(ts, BPU_UNSUPPORTED, "the method \"%.100s\" of %s is not read", callee->text,
@@ -103,8 +106,10 @@ static struct py_value *method(struct ts_import *ts, const struct ts_expr *e)
     struct ts_class *class = ts_class_find(ts, object->text);
     struct ts_function *f = class ? name_table_find(class->methods, callee->text) : NULL;
     if (!f) {
-        ts_bad(ts, BPU_BAD_MODEL, "the method \"%.100s\" of %.200s is called, but the archive has no "
-               "code for it", callee->text, object->text);
+        ts_bad(ts, BPU_BAD_MODEL,
+               "the method \"%.100s\" of %.200s is called, but the archive has no "
+               "code for it",
+               callee->text, object->text);
         return NULL;
     }
     return ts_call_function(ts, f, object, c.args, c.count);
@@ -164,6 +169,11 @@ struct py_value *ts_eval_call(struct ts_import *ts, const struct ts_expr *e)
     }
     if (callee->kind == EXPR_ATTR)
         return method(ts, e);
+    struct py_value *f = callee->kind == EXPR_NAME ? ts_eval(ts, callee) : NULL;
+    if (f && f->kind == PY_GLOBAL) { /* _0 = __torch__.f, then _0(x) */
+        struct call c;
+        return evaluate_args(ts, e, 1, &c) ? function(ts, f->text, &c) : NULL;
+    }
     ts_bad(ts, BPU_UNSUPPORTED, "something that is no function is called");
     return NULL;
 }

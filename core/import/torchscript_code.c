@@ -1,7 +1,8 @@
 /* Classes and functions of the code members, found by qualified name.
  *
- * __torch__.a.b.C stands in code/__torch__/a/b.py.  A member is cut into classes and functions when something in it
- * is first asked for, by indentation alone; bodies are parsed when they are called. */
+ * __torch__.a.b.C stands in code/__torch__/a/b.py.  A member is cut into classes and functions when
+ * something in it is first asked for, by indentation alone; bodies are parsed when they are called.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ static bool next_line(struct cutter *c, struct line *l)
 static bool line_starts(const struct line *l, const char *word)
 {
     size_t n = strlen(word);
-    return (size_t)(l->end - l->begin - l->indent) >= n && memcmp(l->begin + l->indent, word, n) == 0;
+    return (size_t)(l->end - l->begin - l->indent) >= n &&
+           memcmp(l->begin + l->indent, word, n) == 0;
 }
 
 /* The name behind `skip` characters, up to one of the stop characters. */
@@ -57,8 +59,8 @@ static bool open_function(struct cutter *c, const struct line *l, bool method)
     char *name = f ? name_behind(c, l, 4, "(: ") : NULL;
     if (!name)
         return false;
-    *f = (struct ts_function){.name = name, .file = c->member, .begin = l->begin, .end = c->end,
-                              .line = l->number};
+    *f = (struct ts_function){
+        .name = name, .file = c->member, .begin = l->begin, .end = c->end, .line = l->number};
     c->open = f;
     if (method)
         return name_table_put(c->class->methods, name, f, ts->err);

@@ -1,8 +1,8 @@
 /* Runs the code of a module over values that are partly known.
  *
- * Straight-line code only.  A branch is taken when its condition is known (a flag of the module, a shape); what depends
- * on the data, and every loop, is refused by line.  Steps and depth are bounded, so that code which calls itself over
- * and over ends. */
+ * Straight-line code only.  A branch is taken when its condition is known (a flag of the module, a
+ * shape); what depends on the data, and every loop, is refused by line.  Steps and depth are
+ * bounded, so that code which calls itself over and over ends. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 #include "core/import/torchscript.h"
 
-enum { MAX_DEPTH = 1000, MAX_STEPS = 5000000 };
+enum { MAX_DEPTH = 1000, MAX_STEPS = 500000 };
 
 /* ── values ── */
 
@@ -104,98 +104,6 @@ bool ts_truth(const struct py_value *v, bool *known)
     return true;
 }
 
-/* ── attributes ── */
-
-/* Scripted modules whose state is no dictionary restore themselves by __setstate__: straight-line but for choices by
- * constants. */
-static bool restore(struct ts_import *ts, struct py_value *object)
-{
-    if (object->ready)
-        return true;
-    object->ready = true;
-    struct py_value *state = object->state, *dict = ts_new(ts, PY_DICT);
-    struct ts_class *class = dict ? ts_class_find(ts, object->text) : NULL;
-    struct ts_function *set = class ? name_table_find(class->methods, "__setstate__") : NULL;
-    if (ts->err->code != BPU_NONE)
-        return false;
-    if (!state || (!set && state->kind == PY_DICT)) {
-        if (!state)
-            object->state = dict;
-        return true;
-    }
-    if (!set)
-        return true;
-    object->state = dict;
-    return ts_call_function(ts, set, object, &state, 1) != NULL;
-}
-
-static bool is_packed_class(const struct py_value *v)
-{
-    static const char prefix[] = "__torch__.torch.classes.";
-    return v->kind == PY_OBJECT && strncmp(v->text, prefix, sizeof prefix - 1) == 0;
-}
-
-struct py_value *ts_find_attr(struct ts_import *ts, struct py_value *object, const char *name,
-                              bool *ok)
-{
-    *ok = object->kind != PY_OBJECT || restore(ts, object);
-    if (!*ok || object->kind != PY_OBJECT)
-        return NULL;
-    struct py_value *v = py_dict_get(object->state, name);
-    if (!v) {
-        struct ts_class *class = ts_class_find(ts, object->text);
-        struct ts_expr *e = class ? name_table_find(class->constants, name) : NULL;
-        v = e ? ts_eval(ts, e) : NULL;
-        *ok = ts->err->code == BPU_NONE;
-    }
-    if (v && (v->kind == PY_OBJECT || v->kind == PY_TENSOR) && !v->path) {
-        v->path = object->path && object->path[0]
-                      ? arena_printf(ts->arena, ts->err, "%s.%s", object->path, name)
-                      : arena_strdup(ts->arena, name, ts->err);
-        *ok = v->path != NULL;
-    }
-    if (*ok && v && is_packed_class(v)) {
-        v = ts_unpack_object(ts, v);
-        *ok = v != NULL && ts_set_attr(ts, object, name, v);
-    }
-    return v;
-}
-
-struct py_value *ts_get_attr(struct ts_import *ts, struct py_value *object, const char *name)
-{
-    bool ok;
-    struct py_value *v = ts_find_attr(ts, object, name, &ok);
-    if (ok && !v) {
-        if (object->kind == PY_OBJECT)
-            ts_bad(ts, BPU_BAD_MODEL, "the module %.150s has no attribute \"%.100s\"", object->text,
-                   name);
-        else
-            ts_bad(ts, BPU_UNSUPPORTED, "the attribute \"%.100s\" of %s is not read", name,
-                   py_kind_name(object->kind));
-    }
-    return ok ? v : NULL;
-}
-
-bool ts_set_attr(struct ts_import *ts, struct py_value *object, const char *name,
-                 struct py_value *v)
-{
-    if (object->kind != PY_OBJECT || !restore(ts, object) || !object->state ||
-        object->state->kind != PY_DICT)
-        return ts_bad(ts, BPU_UNSUPPORTED, "the attribute \"%.100s\" of %s is set", name,
-                      py_kind_name(object->kind));
-    struct py_value *d = object->state;
-    for (size_t i = 0; i + 1 < d->count; i += 2)
-        if (d->items[i]->kind == PY_STRING && strcmp(d->items[i]->text, name) == 0) {
-            d->items[i + 1] = v;
-            return true;
-        }
-    struct py_value *key = ts_new(ts, PY_STRING);
-    if (!key)
-        return false;
-    key->text = name;
-    return ts_append(ts, d, key) && ts_append(ts, d, v);
-}
-
 /* ── expressions ── */
 
 /* CONSTANTS.c12 */
@@ -208,7 +116,8 @@ static struct py_value *constant(struct ts_import *ts, const char *name)
         return NULL;
     }
     struct py_value *v = ts->constants->items[i];
-    if (v->kind == PY_TENSOR && !v->path && !(v->path = arena_printf(ts->arena, ts->err, "constant.%lu", i)))
+    if (v->kind == PY_TENSOR && !v->path &&
+        !(v->path = arena_printf(ts->arena, ts->err, "constant.%lu", i)))
         return NULL;
     return v;
 }
@@ -239,7 +148,14 @@ static struct py_value *attribute(struct ts_import *ts, const struct ts_expr *e)
         if (strcmp(base->text, "math") == 0 && strcmp(e->text, "pi") == 0)
             return ts_float(ts, 3.14159265358979323846);
     }
-    struct py_value *object = ts_eval(ts, base);
+    const char *dotted = ts_dotted(ts, e);
+    if (dotted && strncmp(dotted, "__torch__.", 10) == 0) { /* a function as a value */
+        struct py_value *f = ts_new(ts, PY_GLOBAL);
+        if (f)
+            f->text = dotted;
+        return f;
+    }
+    struct py_value *object = ts->err->code == BPU_NONE ? ts_eval(ts, base) : NULL;
     return object ? ts_get_attr(ts, object, e->text) : NULL;
 }
 
@@ -310,10 +226,22 @@ static struct py_value *operation(struct ts_import *ts, const struct ts_expr *e)
 {
     static const struct {
         const char *sign, *op;
-    } names[] = {{"+", "add"}, {"-", "sub"}, {"*", "mul"}, {"/", "div"}, {"//", "floordiv"},
-                 {"%", "remainder"}, {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {">", "gt"},
-                 {"<=", "le"}, {">=", "ge"}, {"is", "__is__"}, {"is not", "__isnot__"},
-                 {"in", "__contains__"}, {"not", "__not__"}};
+    } names[] = {{"+", "add"},
+                 {"-", "sub"},
+                 {"*", "mul"},
+                 {"/", "div"},
+                 {"//", "floordiv"},
+                 {"%", "remainder"},
+                 {"==", "eq"},
+                 {"!=", "ne"},
+                 {"<", "lt"},
+                 {">", "gt"},
+                 {"<=", "le"},
+                 {">=", "ge"},
+                 {"is", "__is__"},
+                 {"is not", "__isnot__"},
+                 {"in", "__contains__"},
+                 {"not", "__not__"}};
     if (strcmp(e->text, "and") == 0 || strcmp(e->text, "or") == 0)
         return logic(ts, e);
     struct py_value *args[2] = {NULL, NULL};
@@ -363,7 +291,8 @@ static struct py_value *evaluate(struct ts_import *ts, const struct ts_expr *e)
 static bool within_bounds(struct ts_import *ts)
 {
     if (ts->depth >= MAX_DEPTH)
-        return ts_bad(ts, BPU_LIMIT, "calls and expressions are nested more than %d deep", MAX_DEPTH);
+        return ts_bad(ts, BPU_LIMIT, "calls and expressions are nested more than %d deep",
+                      MAX_DEPTH);
     if (++ts->steps > MAX_STEPS)
         return ts_bad(ts, BPU_LIMIT, "the code runs for more than %d steps", MAX_STEPS);
     return true;
@@ -394,6 +323,21 @@ static bool assign(struct ts_import *ts, const struct ts_expr *target, struct py
     return error_hint(ts->err, "Trace the network: torch.jit.trace(model, example_input).");
 }
 
+/* What an operator returns of which nothing is known shows when it is taken apart. */
+static struct py_value *several(struct ts_import *ts, struct py_value *v, size_t count)
+{
+    struct node *n = v->value->producer;
+    if (!n || n->output_count != 1)
+        return v;
+    struct py_value *list = ts_new(ts, PY_LIST);
+    if (!list || !ts_append(ts, list, v))
+        return NULL;
+    while (list->count < count)
+        if (!ts_append(ts, list, ts_tensor(ts, node_add_output(ts->graph, n, n->name, ts->err))))
+            return NULL;
+    return list;
+}
+
 static bool run_assign(struct ts_import *ts, const struct ts_stmt *s)
 {
     struct py_value *v = ts_eval(ts, s->value);
@@ -401,6 +345,8 @@ static bool run_assign(struct ts_import *ts, const struct ts_stmt *s)
         return false;
     if (!s->unpack)
         return assign(ts, s->targets[0], v);
+    if (v->kind == PY_VALUE && v->value->shape.rank < 0 && !(v = several(ts, v, s->target_count)))
+        return false;
     if ((v->kind != PY_LIST && v->kind != PY_TUPLE) || v->count != s->target_count) {
         if (v->kind != PY_LIST && v->kind != PY_TUPLE)
             return ts_bad(ts, BPU_UNSUPPORTED, "%s is taken apart into %zu values",
@@ -435,7 +381,9 @@ static bool run_if(struct ts_import *ts, const struct ts_stmt *s)
     if (!known && v->kind == PY_UNKNOWN && ts->probing)
         return ts_bad(ts, BPU_SHAPE_NEEDED, "a branch depends on a shape");
     if (!known)
-        return refuse(ts, "an \"if\" whose condition is computed from the data");
+        return refuse(ts, v->kind == PY_UNKNOWN
+                              ? "an \"if\" whose condition is not known before inference"
+                              : "an \"if\" whose condition is computed from the data");
     return run_block(ts, yes ? s->body : s->otherwise);
 }
 

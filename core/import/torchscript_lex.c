@@ -10,11 +10,13 @@ bool lex_error(const struct lexer *l, const char *fmt, ...)
 {
     char where[256];
     va_list ap;
-    snprintf(where, sizeof where, "%.200s, line %d", l->file, l->token.line ? l->token.line : l->line);
+    snprintf(where, sizeof where, "%.200s, line %d", l->file,
+             l->token.line ? l->token.line : l->line);
     va_start(ap, fmt);
     error_vset(l->err, BPU_BAD_MODEL, where, fmt, ap);
     va_end(ap);
-    return error_hint(l->err, "The code is not what torch.jit.save writes; save the network again.");
+    return error_hint(l->err,
+                      "The code is not what torch.jit.save writes; save the network again.");
 }
 
 bool lex_is(const struct lexer *l, const char *text)
@@ -28,13 +30,16 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 bool lex_init(struct lexer *l, const char *file, const char *begin, const char *end, int line,
               struct bpu_error *err)
 {
-    *l = (struct lexer){.at = begin, .end = end, .file = file, .err = err, .line = line,
-                        .line_start = true};
+    *l = (struct lexer){
+        .at = begin, .end = end, .file = file, .err = err, .line = line, .line_start = true};
     for (const char *c = begin; c < end && *c == ' '; c++)
         l->indents[0]++;
     return lex_next(l);

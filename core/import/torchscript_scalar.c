@@ -1,17 +1,24 @@
-/* Arithmetic on Python numbers, strings and lists: what is left of shape computations once sizes are known.
+/* Arithmetic on Python numbers, strings and lists: what is left of shape computations once sizes
+ * are known.
  *
- * Integers that leave 64 bits, divisions by zero and operands of other kinds give a number that is not known. */
+ * Integers that leave 64 bits, divisions by zero and operands of other kinds give a number that is
+ * not known. */
 #include <math.h>
 #include <string.h>
 
 #include "core/import/torchscript.h"
+
+enum { MAX_LIST = 1 << 16 };
 
 static bool is_plain(const struct py_value *v)
 {
     return v->kind == PY_INT || v->kind == PY_FLOAT || v->kind == PY_BOOL;
 }
 
-static double real(const struct py_value *v) { return v->kind == PY_FLOAT ? v->f : (double)v->i; }
+static double real(const struct py_value *v)
+{
+    return v->kind == PY_FLOAT ? v->f : (double)v->i;
+}
 
 static int64_t floor_div(int64_t a, int64_t b)
 {
@@ -19,7 +26,8 @@ static int64_t floor_div(int64_t a, int64_t b)
     return q - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-static struct py_value *whole(struct ts_import *ts, const char *op, int64_t a, int64_t b, bool *done)
+static struct py_value *whole(struct ts_import *ts, const char *op, int64_t a, int64_t b,
+                              bool *done)
 {
     int64_t r;
     bool ok = true;
@@ -101,7 +109,9 @@ static struct py_value *rounded_div(struct ts_import *ts, struct py_value **args
     double b = real(args[1]), q = b != 0 ? real(args[0]) / b : NAN;
     if (b == 0)
         return ts_new(ts, PY_UNKNOWN);
-    return ts_float(ts, strcmp(mode, "floor") == 0 ? floor(q) : strcmp(mode, "trunc") == 0 ? trunc(q) : q);
+    return ts_float(ts, strcmp(mode, "floor") == 0   ? floor(q)
+                        : strcmp(mode, "trunc") == 0 ? trunc(q)
+                                                     : q);
 }
 
 static struct py_value *unary(struct ts_import *ts, const char *op, struct py_value *v, bool *done)
@@ -146,11 +156,54 @@ static struct py_value *texts(struct ts_import *ts, const char *op, const char *
     return NULL;
 }
 
-/* Lists of numbers: equal or not. */
+static bool same_item(const struct py_value *a, const struct py_value *b)
+{
+    if (a->kind == PY_STRING && b->kind == PY_STRING)
+        return strcmp(a->text, b->text) == 0;
+    return is_plain(a) && is_plain(b) && real(a) == real(b);
+}
+
+static bool extend(struct ts_import *ts, struct py_value *to, const struct py_value *from)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (!ts_append(ts, to, from->items[i]))
+            return false;
+    return true;
+}
+
+/* [1] * 3, "row" in ["batch", "row"]. */
+static struct py_value *list_and_item(struct ts_import *ts, const char *op,
+                                      const struct py_value *a, const struct py_value *b,
+                                      bool *done)
+{
+    if (strcmp(op, "__contains__") == 0) {
+        bool found = false;
+        for (size_t i = 0; i < a->count; i++)
+            found = found || same_item(a->items[i], b);
+        return ts_bool(ts, found);
+    }
+    *done = strcmp(op, "mul") == 0 && b->kind == PY_INT;
+    if (!*done)
+        return NULL;
+    if (a->count && b->i > (int64_t)(MAX_LIST / a->count))
+        return ts_new(ts, PY_UNKNOWN);
+    struct py_value *v = ts_new(ts, a->kind);
+    for (int64_t i = 0; v && i < b->i; i++)
+        if (!extend(ts, v, a))
+            return NULL;
+    return v;
+}
+
+/* Lists of numbers: equal or not; joined. */
 static struct py_value *lists(struct ts_import *ts, const char *op, const struct py_value *a,
                               const struct py_value *b, bool *done)
 {
     bool same = a->count == b->count;
+    if (strcmp(op, "add") == 0) {
+        bool fits = a->count + b->count <= MAX_LIST;
+        struct py_value *v = ts_new(ts, fits ? a->kind : PY_UNKNOWN);
+        return v && (!fits || (extend(ts, v, a) && extend(ts, v, b))) ? v : NULL;
+    }
     *done = strcmp(op, "eq") == 0 || strcmp(op, "ne") == 0;
     for (size_t i = 0; *done && same && i < a->count; i++) {
         if (!is_plain(a->items[i]) || !is_plain(b->items[i]))
@@ -176,9 +229,12 @@ static struct py_value *binary(struct ts_import *ts, const char *op, struct py_v
     }
     if (a->kind == PY_STRING && b->kind == PY_STRING)
         return texts(ts, op, a->text, b->text, done);
-    bool list = (a->kind == PY_LIST || a->kind == PY_TUPLE) && (b->kind == PY_LIST || b->kind == PY_TUPLE);
+    bool list =
+        (a->kind == PY_LIST || a->kind == PY_TUPLE) && (b->kind == PY_LIST || b->kind == PY_TUPLE);
     if (list)
         return lists(ts, op, a, b, done);
+    if (a->kind == PY_LIST || a->kind == PY_TUPLE)
+        return list_and_item(ts, op, a, b, done);
     if (!is_plain(a) || !is_plain(b)) {
         *done = false;
         return NULL;
@@ -195,15 +251,19 @@ static struct py_value *binary(struct ts_import *ts, const char *op, struct py_v
     return fraction(ts, op, real(a), real(b), done);
 }
 
-static bool is_unknown(const struct py_value *v) { return v->kind == PY_UNKNOWN; }
+static bool is_unknown(const struct py_value *v)
+{
+    return v->kind == PY_UNKNOWN;
+}
 
 struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_value **args,
                               size_t count, bool *done)
 {
     static const char *const arithmetic[] = {
-        "add", "sub", "rsub", "mul", "div", "floordiv", "floor_divide", "remainder", "max", "min",
-        "eq", "ne", "lt", "gt", "le", "ge", "pow", "__and__", "__or__", "neg", "floor", "ceil",
-        "round", "sqrt", "abs", "Int", "Float", "Bool"};
+        "add",       "sub",   "rsub", "mul",     "div",    "floordiv", "floor_divide",
+        "remainder", "max",   "min",  "eq",      "ne",     "lt",       "gt",
+        "le",        "ge",    "pow",  "__and__", "__or__", "neg",      "floor",
+        "ceil",      "round", "sqrt", "abs",     "Int",    "Float",    "Bool"};
     *done = true;
     /* A size that is not known makes everything computed from it unknown. */
     bool some = count && (is_unknown(args[0]) || (count > 1 && is_unknown(args[1])));
@@ -215,7 +275,8 @@ struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_va
         return unary(ts, op, args[0], done);
     if (count == 3 && strcmp(op, "div") == 0 && is_plain(args[0]) && is_plain(args[1]))
         return rounded_div(ts, args);
-    if (count == 3 && (strcmp(op, "add") == 0 || strcmp(op, "sub") == 0 || strcmp(op, "rsub") == 0) &&
+    if (count == 3 &&
+        (strcmp(op, "add") == 0 || strcmp(op, "sub") == 0 || strcmp(op, "rsub") == 0) &&
         is_plain(args[2]) && real(args[2]) == 1)
         count = 2; /* alpha */
     if (count == 2)

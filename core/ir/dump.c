@@ -128,9 +128,20 @@ static void names(struct buf *b, const char *label, struct value *const *list, i
     buf_putc(b, ']');
 }
 
+/* The name of an attribute or param: a word as it stands, anything else in quotes. */
+static void key(struct buf *b, const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+    if (*s && !s[strspn(s, plain)])
+        buf_puts(b, s);
+    else
+        text(b, s);
+    buf_putc(b, ':');
+}
+
 static void attribute(struct buf *b, const struct attr *a)
 {
-    buf_printf(b, "%s:", a->name);
+    key(b, a->name);
     switch (a->kind) {
     case ATTR_NONE: buf_puts(b, "none"); break;
     case ATTR_BOOL: buf_puts(b, a->i ? "true" : "false"); break;
@@ -174,7 +185,9 @@ static void node(struct buf *b, const struct node *n)
     if (n->param_count) {
         buf_puts(b, " params={");
         for (int i = 0; i < n->param_count; i++) {
-            buf_printf(b, "%s%s:", i ? "," : "", n->params[i].name);
+            if (i)
+                buf_putc(b, ',');
+            key(b, n->params[i].name);
             if (n->params[i].value)
                 text(b, n->params[i].value->name);
             else

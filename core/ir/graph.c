@@ -60,7 +60,7 @@ static const char *free_name(struct graph *g, const struct name_table *t, const 
         if (!name_table_find(t, candidate))
             break;
         lo = hi;
-        hi *= 2;
+        hi = hi < (int64_t)1 << 40 ? hi * 2 : hi + 1; /* names may take every power of two */
     }
     while (hi - lo > 1) {
         int64_t mid = lo + (hi - lo) / 2;

@@ -92,6 +92,12 @@ static char *word(struct parser *s)
     return w;
 }
 
+/* The name of an attribute or param. */
+static char *key(struct parser *s)
+{
+    return *s->p == '"' ? quoted(s) : word(s);
+}
+
 static bool integer(struct parser *s, int64_t *out)
 {
     char *end;
@@ -178,13 +184,34 @@ static bool parse_shape(struct parser *s, struct shape *out)
         memcpy(p, &t_, sizeof t_);                                                                 \
     } while (0)
 
+/* Bits of a number that a half can hold, which is what the dump of one writes. */
+static uint16_t half_bits(double r)
+{
+    int exponent;
+    unsigned sign = signbit(r) ? 0x8000u : 0;
+    if (isnan(r) || isinf(r) || fabs(r) > 65504)
+        return (uint16_t)(sign | (isnan(r) ? 0x7E00u : 0x7C00u));
+    double mantissa = frexp(fabs(r), &exponent); /* 0.5 .. 1 */
+    if (exponent < -13 || mantissa == 0)
+        return (uint16_t)(sign | (unsigned)ldexp(fabs(r), 24));
+    return (uint16_t)(sign | (unsigned)(exponent + 14) << 10 | (unsigned)((mantissa * 2 - 1) * 1024));
+}
+
+static uint16_t bfloat_bits(double r)
+{
+    float f = (float)r;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
 static bool store(enum dtype t, unsigned char *p, double r, int64_t k)
 {
     switch (t) {
     case DT_FLOAT32: STORE(float, r); return true;
     case DT_FLOAT64: STORE(double, r); return true;
-    case DT_FLOAT16:
-    case DT_BFLOAT16:
+    case DT_FLOAT16: STORE(uint16_t, half_bits(r)); return true;
+    case DT_BFLOAT16: STORE(uint16_t, bfloat_bits(r)); return true;
     case DT_UNKNOWN:
     case DT_COUNT: return false;
     default: break;
@@ -336,14 +363,17 @@ static bool parse_params(struct parser *s, struct node *n)
     for (bool first = true; !take(s, "}"); first = false) {
         if (!first && !need(s, ","))
             return false;
-        char *key = word(s);
-        if (!key || !need(s, ":"))
+        char *param = key(s);
+        if (!param || !need(s, ":"))
             return false;
-        char *name = quoted(s);
-        struct value *v = name ? graph_find_value(s->g, name) : NULL;
-        if (!v)
-            return name ? expected(s, "the name of a value above") : false;
-        if (!node_add_param(s->g, n, key, v, s->err))
+        struct value *v = NULL;
+        if (!take(s, "none")) {
+            char *name = quoted(s);
+            v = name ? graph_find_value(s->g, name) : NULL;
+            if (!v)
+                return name ? expected(s, "the name of a value above") : false;
+        }
+        if (!node_add_param(s->g, n, param, v, s->err))
             return false;
     }
     return true;
@@ -385,7 +415,7 @@ static bool parse_attrs(struct parser *s, struct node *n)
     for (bool first = true; !take(s, "}"); first = false) {
         if (!first && !need(s, ","))
             return false;
-        char *name = word(s);
+        char *name = key(s);
         if (!name || !need(s, ":") || !parse_attr(s, n, name))
             return false;
     }
@@ -480,5 +510,8 @@ struct graph *graph_parse(struct arena *a, const char *text, struct bpu_error *e
     for (; ok && later; later = later->next)
         if (!(later->node->folded_into = graph_find_node(s.g, later->into)))
             ok = expected(&s, "a node that the folded one went into");
-    return ok && graph_verify(s.g, err) ? s.g : NULL;
+    struct bpu_error inner = {0};
+    if (ok && !graph_verify(s.g, &inner)) /* here the text is at fault, not a pass */
+        ok = error_set(err, BPU_BAD_MODEL, inner.where, "the text is no graph: %s", inner.message);
+    return ok ? s.g : NULL;
 }

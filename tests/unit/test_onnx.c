@@ -65,10 +65,10 @@ static void bad_files_are_refused_by_name(void **state)
         {"nest3000.onnx", BPU_BAD_MODEL, "nested more than 64 levels", "byte "},
         {"lenet_ext.onnx", BPU_UNSUPPORTED, "not part of the upload", "tensor"},
         {"legacy_sd.pth", BPU_NOT_A_MODEL, "legacy", "byte 0"},
-        {"sd_only.pt", BPU_UNSUPPORTED, "zip archive", "byte 0"},
-        {"pickled_module.pt", BPU_UNSUPPORTED, "zip archive", "byte 0"},
-        {"lenet_lite.ptl", BPU_UNSUPPORTED, "zip archive", "byte 0"},
-        {"script_ctrlflow.pt", BPU_UNSUPPORTED, "zip archive", "byte 0"},
+        {"sd_only.pt", BPU_UNSUPPORTED, "weights only", "member"},
+        {"pickled_module.pt", BPU_UNSUPPORTED, "pickled Python object", "member"},
+        {"lenet_lite.ptl", BPU_UNSUPPORTED, "mobile (lite)", "member"},
+        {"script_ctrlflow.pt", BPU_UNSUPPORTED, "\"if\"", "line 11"},
         {"unknown_op.onnx", BPU_SHAPE_NEEDED, "input \"x\" open (?x1x28x28)", "input \"x\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -1,0 +1,31 @@
+/* utf8: one character at a time, strictly: no overlong forms, no surrogates, nothing beyond U+10FFFF. */
+#ifndef BPU_BASE_UTF8_H
+#define BPU_BASE_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Length of the character at s (1..4) and its number, 0 if it is none.  s ends with NUL. */
+static inline size_t utf8_character(const char *s, uint32_t *number)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned char lead = (unsigned char)*s;
+    size_t n = lead < 0x80   ? 1
+               : lead < 0xC2 ? 0
+               : lead < 0xE0 ? 2
+               : lead < 0xF0 ? 3
+               : lead < 0xF5 ? 4
+                             : 0;
+    uint32_t c = n > 1 ? lead & (0x7Fu >> n) : lead;
+    for (size_t i = 1; i < n; i++) {
+        if (((unsigned char)s[i] & 0xC0) != 0x80)
+            return 0;
+        c = c << 6 | ((unsigned char)s[i] & 0x3F);
+    }
+    if (n == 0 || c < least[n] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
+        return 0;
+    *number = c;
+    return n;
+}
+
+#endif
