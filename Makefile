@@ -138,6 +138,7 @@ test-zoo: $(BUILD)/bpuhub
 	@/usr/bin/python3 -c 'import torch, torchvision, onnx' 2>/dev/null && \
 	    [ -d /usr/share/libonnx-testdata ] || $(MAKE) zoo-deps
 	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
+	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/agree.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_tests.py
 
 bench: $(BUILD)/bpuhub
