@@ -17,8 +17,9 @@ static const struct code_row rows[BPU_CODE_COUNT] = {
 #undef X
 };
 
-/* Texts are cut to fit and may quote a part of the user's file; what is no UTF-8 would make the problem
- * document invalid JSON.  A character cut off at the end is left out, any other such byte becomes "?". */
+/* Texts are cut to fit and may quote a part of the user's file; what is no UTF-8 would make the
+ * problem document invalid JSON.  A character cut off at the end is left out, any other such byte
+ * becomes "?". */
 static void repair_utf8(char *s)
 {
     uint32_t c;

@@ -1,4 +1,5 @@
-/* utf8: one character at a time, strictly: no overlong forms, no surrogates, nothing beyond U+10FFFF. */
+/* utf8: one character at a time, strictly: no overlong forms, no surrogates, nothing beyond
+ * U+10FFFF. */
 #ifndef BPU_BASE_UTF8_H
 #define BPU_BASE_UTF8_H
 

@@ -19,6 +19,7 @@ struct build {
     struct scene *s;
     struct arena *arena;
     unsigned char *fate;  /* by node */
+    const struct value **passed_on; /* by value: its source behind nodes that pass on, or NULL */
     int *net_of_value;    /* by value: net, or -1 */
     int *source_of_value; /* by value: box that produces it, or -1 */
     int *uses;            /* operand uses as pairs (net, box), in order */
@@ -44,9 +45,18 @@ static enum fate node_fate(const struct graph *g, const struct check_result *r,
 /* The value that a reader of v gets from a box: looks through folded nodes that pass on. */
 static const struct value *source_value(const struct build *b, const struct value *v)
 {
-    while (v->producer && b->fate[v->producer->index] == FATE_PASS)
-        v = v->producer->inputs[0];
-    return v;
+    return b->passed_on[v->index] ? b->passed_on[v->index] : v;
+}
+
+/* Once for all values, in the order of the nodes: chains of nodes that pass on may be long. */
+static bool find_sources(struct build *b, struct bpu_error *err)
+{
+    const struct graph *g = b->s->graph;
+    b->passed_on = ARENA_ARRAY(b->arena, const struct value *, g->value_count + 1, err);
+    for (int i = 0; b->passed_on && i < g->node_count; i++)
+        for (int o = 0; b->fate[i] == FATE_PASS && o < g->nodes[i]->output_count; o++)
+            b->passed_on[g->nodes[i]->outputs[o]->index] = source_value(b, g->nodes[i]->inputs[0]);
+    return b->passed_on != NULL;
 }
 
 const char *scene_value_text(const struct scene *s, const struct value *v, struct bpu_error *err)
@@ -468,7 +478,7 @@ bool scene_new(struct scene *s, const struct graph *g, const struct check_result
         b.net_of_value[i] = b.source_of_value[i] = -1;
     for (int i = 0; i < g->node_count; i++)
         b.fate[i] = node_fate(g, r, g->nodes[i]);
-    if (!make_boxes(&b, err) || !make_nets(&b, err) || !place_folded(&b, err) ||
+    if (!find_sources(&b, err) || !make_boxes(&b, err) || !make_nets(&b, err) || !place_folded(&b, err) ||
         !place_findings(s, err) || !layout_rank(&s->layout, a, err))
         return false;
     int reach;

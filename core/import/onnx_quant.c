@@ -62,7 +62,8 @@ static const void *quantize_constant(struct onnx_node *o, const struct value *x,
                                      const struct quant *q, enum dtype storage)
 {
     int64_t n = shape_elements(&x->shape), inner = 1;
-    if (!value_is_known(x) || n < 0 || dtype_size(storage) != 1)
+    if (!value_is_known(x) || n < 0 || dtype_size(storage) != 1 ||
+        !op_fold_affordable(o->im->graph, n))
         return NULL;
     unsigned char *out = arena_alloc(o->im->arena, (size_t)n, o->im->err);
     for (int i = q->axis + 1; q->count > 1 && i < x->shape.rank; i++)

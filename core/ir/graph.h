@@ -204,6 +204,7 @@ struct graph {
     int output_count;
     const char **notes; /* what the importer decided and the user should know */
     int note_count;
+    int64_t folded_elements; /* read and written so far to compute constants: op_fold_affordable() */
     /* private: capacity of the arrays, and the name tables */
     size_t node_capacity, value_capacity, input_capacity, output_capacity, note_capacity;
     struct name_table *value_names, *node_names;

@@ -92,6 +92,13 @@ bool op_bind(struct node *n);
  * rounding_mode of an integer division, transposed of torch.nonzero, separate_directions of
  * recurrent layers. */
 bool op_apply(struct graph *g, struct node *n, struct bpu_error *err) BPU_CHECKED;
+/* Computing constants is bounded per graph: a small file can ask for the same large constant again
+ * and again.  True if `elements` more may be read and written, and counts them unless they are so few
+ * that the size of the file bounds them (shape arithmetic).  What is not computed stays a constant
+ * without content. */
+#define OP_FOLD_BUDGET ((int64_t)1 << 27)
+#define OP_FOLD_FREE 4096
+bool op_fold_affordable(struct graph *g, int64_t elements);
 /* op_apply over the whole graph in order. */
 bool op_apply_all(struct graph *g, struct bpu_error *err) BPU_CHECKED;
 

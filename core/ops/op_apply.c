@@ -148,11 +148,41 @@ static bool apply_is_identity(const struct node *n)
     return a != DT_UNKNOWN && (a == b || (dtype_is_float(a) && dtype_is_float(b)));
 }
 
+bool op_fold_affordable(struct graph *g, int64_t elements)
+{
+    if (elements >= 0 && elements <= OP_FOLD_FREE)
+        return true;
+    if (elements < 0 || elements > OP_FOLD_BUDGET - g->folded_elements)
+        return false;
+    g->folded_elements += elements;
+    return true;
+}
+
+/* Elements that folding n reads and writes; -1 if they cannot be counted.  What is beyond the caps of
+ * fold.h is not computed anyway, and a view costs nothing. */
+static int64_t apply_work(const struct node *n)
+{
+    int64_t work = 0;
+    if (n->op->fold == fold_view)
+        return 0;
+    for (int i = 0; i < n->output_count + (n->op->shape_only ? 0 : n->input_count); i++) {
+        const struct value *v =
+            i < n->output_count ? n->outputs[i] : n->inputs[i - n->output_count];
+        int64_t elements = v ? shape_elements(&v->shape) : 0;
+        if (elements > (fold_is_int(v ? v->dtype : DT_UNKNOWN) ? FOLD_INT_CAP : FOLD_REAL_CAP))
+            continue;
+        if (elements > 0 && !checked_add(work, elements, &work))
+            return -1;
+    }
+    return work;
+}
+
 static bool apply_fold(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const struct op *op = n->op;
     bool known = apply_constant_operands(n, true), constant = apply_constant_operands(n, false);
-    if (op->fold && (op->shape_only || known) && !op->fold(g, n, err))
+    if (op->fold && (op->shape_only || known) && op_fold_affordable(g, apply_work(n)) &&
+        !op->fold(g, n, err))
         return false;
     /* Random numbers and control flow have no value before running, whatever their operands are. */
     bool computable = op->class != OPC_OTHER || op->identity;

@@ -10,6 +10,7 @@
 #include "core/draw/draw.h"
 #include "core/export/export.h"
 #include "core/import/import.h"
+#include "core/job/load.h"
 #include "tests/fuzz/xml.h"
 
 _Noreturn void fuzz_fail(const char *file, int line, const char *cond, const char *fmt, ...)
@@ -129,8 +130,9 @@ void fuzz_same(const struct buf *a, const struct buf *b, const char *what)
     while (i < n && a->data[i] == b->data[i])
         i++;
     size_t from = i > 60 ? i - 60 : 0;
-    FUZZ_REQUIRE(a->size == b->size && i == n, "%s: %zu and %zu bytes differ at %zu:\n%.120s\n%.120s",
-                 what, a->size, b->size, i, buf_str(a) + from, buf_str(b) + from);
+    FUZZ_REQUIRE(a->size == b->size && i == n,
+                 "%s: %zu and %zu bytes differ at %zu:\n%.120s\n%.120s", what, a->size, b->size, i,
+                 buf_str(a) + from, buf_str(b) + from);
 }
 
 /* ── a graph on its whole way ── */
@@ -212,10 +214,16 @@ static void fuzz_findings(const struct check_result *r, struct buf *out)
     buf_puts(out, r->legal ? "legal\n" : "illegal\n");
     for (int i = 0; i < r->finding_count; i++) {
         const struct finding *f = &r->findings[i];
-        const char *const parts[] = {f->rule,   severity_name(f->severity),
-                                     f->node ? f->node->name : "", f->message,
-                                     f->actual, f->limit, f->hint, f->eager_replacement,
-                                     f->table,  f->row};
+        const char *const parts[] = {f->rule,
+                                     severity_name(f->severity),
+                                     f->node ? f->node->name : "",
+                                     f->message,
+                                     f->actual,
+                                     f->limit,
+                                     f->hint,
+                                     f->eager_replacement,
+                                     f->table,
+                                     f->row};
         for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
             buf_printf(out, "%s | ", parts[k] ? parts[k] : "-");
         buf_puts(out, f->induced ? "induced\n" : "\n");
@@ -225,7 +233,7 @@ static void fuzz_findings(const struct check_result *r, struct buf *out)
 }
 
 /* findings: what the check says.  false at a limit or a wrong option. */
-static bool fuzz_check(struct graph *g, const struct march *m, const struct check_options *options,
+static bool fuzz_judge(struct graph *g, const struct march *m, const struct check_options *options,
                        struct buf *findings)
 {
     struct bpu_error err = {0};
@@ -294,37 +302,61 @@ out:
     arena_fini(&arena);
 }
 
-/* Reads the graph JSON back, writes it again and judges it. */
+/* Reads a graph JSON and writes it again; NULL at a limit. */
+static struct graph *fuzz_reread(struct arena *a, const struct buf *text, struct buf *out)
+{
+    struct bpu_error err = {0};
+    struct import_request req = {
+        .data = (const unsigned char *)text->data, .size = text->size, .name = "again.json"};
+    struct graph *g = import_model(a, &req, &err);
+    if (!g)
+        fuzz_limit(&err, "reading the graph JSON back");
+    else if (!export_graph_json(g, out, true, &err)) {
+        fuzz_limit(&err, "the graph JSON");
+        g = NULL;
+    }
+    return g;
+}
+
+/* What was read and written once stays as it is, and means the same to the checker.  (Once: reading
+ * infers dtypes of nodes that another importer left alone.) */
 static void fuzz_json_form(const struct buf *text, const struct march *m,
                            const struct buf *findings)
 {
     struct arena arena;
-    struct bpu_error err = {0};
-    struct buf again;
-    struct import_request req = {.data = (const unsigned char *)text->data, .size = text->size,
-                                 .name = "again.json"};
+    struct buf once, twice;
     struct check_options options = {.advice_us = -1};
-    arena_init(&arena, 2 * FUZZ_QUOTA);
-    buf_init(&again, FUZZ_QUOTA);
-    struct graph *g = import_model(&arena, &req, &err);
-    if (!g) {
-        fuzz_limit(&err, "reading the graph JSON back");
-        goto out;
-    }
-    if (!export_graph_json(g, &again, true, &err)) {
-        fuzz_limit(&err, "the graph JSON");
-        goto out;
-    }
-    fuzz_same(text, &again, "the graph JSON read back");
-    if (findings && fuzz_check(g, m, &options, &again))
-        fuzz_same(findings, &again, "the findings of the graph JSON read back");
-out:
-    buf_fini(&again);
+    arena_init(&arena, 3 * FUZZ_QUOTA);
+    buf_init(&once, FUZZ_QUOTA);
+    buf_init(&twice, FUZZ_QUOTA);
+    struct graph *g = fuzz_reread(&arena, text, &once);
+    if (g && fuzz_reread(&arena, &once, &twice))
+        fuzz_same(&once, &twice, "the graph JSON read back");
+    buf_clear(&twice);
+    if (g && findings && fuzz_judge(g, m, &options, &twice))
+        fuzz_same(findings, &twice, "the findings of the graph JSON read back");
+    buf_fini(&once);
+    buf_fini(&twice);
     arena_fini(&arena);
 }
 
-void fuzz_graph(struct graph *g, const struct check_options *options, bool readable)
+/* A graph JSON of nothing but constants has no nodes, no node may be without outputs, and a node of
+ * the table that an importer left without a shape may lack attributes. */
+static bool fuzz_readable(const struct graph *g)
 {
+    bool work = false;
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = g->nodes[i];
+        if (n->output_count == 0 || (n->op && n->outputs[0]->shape.rank < 0))
+            return false;
+        work = work || n->input_count + n->param_count > 0 || !n->outputs[0]->constant;
+    }
+    return work;
+}
+
+void fuzz_graph(struct graph *g, const struct check_options *options)
+{
+    const bool readable = fuzz_readable(g);
     struct bpu_error err = {0};
     struct buf text, findings;
     size_t marches;
@@ -339,6 +371,12 @@ void fuzz_graph(struct graph *g, const struct check_options *options, bool reada
     }
     FUZZ_REQUIRE(graph_verify(g, &err), "%s (%s)", err.message, err.where);
     fuzz_text_form(g);
+    if (job_model_json(g, &text, &err))
+        fuzz_json(&text, "model.json");
+    else
+        fuzz_limit(&err, "model.json");
+    memset(&err, 0, sizeof err);
+    buf_clear(&text);
     if (!export_graph_json(g, &text, true, &err))
         fuzz_limit(&err, "the graph JSON");
     else {
@@ -347,11 +385,11 @@ void fuzz_graph(struct graph *g, const struct check_options *options, bool reada
             fuzz_json_form(&text, NULL, NULL);
     }
     for (size_t i = 0; i < marches; i++)
-        fuzz_check(g, list[i], options, &findings);
+        fuzz_judge(g, list[i], options, &findings);
     /* As convert does it: with what the check has folded. */
     memset(&err, 0, sizeof err);
     buf_clear(&text);
-    bool judged = fuzz_check(g, list[0], &plain, &findings);
+    bool judged = fuzz_judge(g, list[0], &plain, &findings);
     if (judged && readable && export_graph_json(g, &text, true, &err))
         fuzz_json_form(&text, list[0], &findings);
     buf_fini(&text);

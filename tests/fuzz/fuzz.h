@@ -2,7 +2,8 @@
  *
  * A target is one file target_NAME.c with one FUZZ_TARGET(NAME) that takes bytes and states, by
  * FUZZ_REQUIRE, what must hold whatever they are.  `make fuzz` links each with libFuzzer;
- * tests/unit/test_fuzz_corpus.c holds all of them and runs tests/fuzz/corpus/NAME in `make test`. */
+ * tests/unit/test_fuzz_corpus.c holds all of them and runs tests/fuzz/corpus/NAME in `make test`.
+ */
 #ifndef BPU_FUZZ_FUZZ_H
 #define BPU_FUZZ_FUZZ_H
 
@@ -60,7 +61,7 @@ void fuzz_xml(const struct buf *text, const char *what);
 void fuzz_same(const struct buf *a, const struct buf *b, const char *what);
 
 /* Everything that is done with a verified graph: the text form, both marches with all reports, the
- * drawing, the graph JSON.  readable: the JSON must read back, with the same verdicts. */
-void fuzz_graph(struct graph *g, const struct check_options *options, bool readable);
+ * drawing, the graph JSON, which must read back with the same findings. */
+void fuzz_graph(struct graph *g, const struct check_options *options);
 
 #endif

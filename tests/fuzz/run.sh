@@ -20,6 +20,9 @@ for target in "$@"; do
     done
     [ -f "tests/fuzz/$target.dict" ] && set -- "-dict=tests/fuzz/$target.dict" "$@"
     max_len=$(sed -n 's/^max_len: //p' "tests/fuzz/$target.options" 2>/dev/null)
+    extra=$(sed -n 's/^flags: //p' "tests/fuzz/$target.options" 2>/dev/null)
+    # shellcheck disable=SC2086
+    [ -n "$extra" ] && set -- $extra "$@"
     printf '== %s: %s s\n' "$target" "$seconds"
     nice "$BUILD/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
         -max_len="${max_len:-4096}" -artifact_prefix="$BUILD/fuzz/found/$target-" \

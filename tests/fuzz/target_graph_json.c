@@ -10,8 +10,11 @@ static bool graph_json_import(const uint8_t *data, size_t size, size_t options, 
 {
     struct arena arena;
     struct bpu_error err = {0};
-    struct import_request req = {.data = data, .size = size, .name = "fuzz.json",
-                                 .options = graph_json_options, .option_count = options};
+    struct import_request req = {.data = data,
+                                 .size = size,
+                                 .name = "fuzz.json",
+                                 .options = graph_json_options,
+                                 .option_count = options};
     arena_init(&arena, FUZZ_QUOTA);
     struct graph *g = import_graph_json(&arena, &req, &err);
     fuzz_arena(&arena);
@@ -26,7 +29,7 @@ static bool graph_json_import(const uint8_t *data, size_t size, size_t options, 
         graph_dump(g, out);
         if (use) {
             const struct check_options check = {.advice_us = 0};
-            fuzz_graph(g, &check, g->node_count > 0);
+            fuzz_graph(g, &check);
         }
     }
     arena_fini(&arena);

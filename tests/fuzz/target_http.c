@@ -1,6 +1,6 @@
 /* The pieces of the service that read untrusted text without a server around them.  The first byte
- * says which one: JSON bodies, multipart bodies, ids and cursors, the config file, and the writer of
- * JSON strings. */
+ * says which one: JSON bodies, multipart bodies, ids and cursors, the config file, and the writer
+ * of JSON strings. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

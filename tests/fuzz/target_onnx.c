@@ -32,8 +32,11 @@ static bool onnx_import(const uint8_t *data, size_t size, size_t options, struct
 {
     struct arena arena;
     struct bpu_error err = {0};
-    struct import_request req = {.data = data, .size = size, .name = "fuzz.onnx",
-                                 .options = onnx_options, .option_count = options};
+    struct import_request req = {.data = data,
+                                 .size = size,
+                                 .name = "fuzz.onnx",
+                                 .options = onnx_options,
+                                 .option_count = options};
     arena_init(&arena, FUZZ_QUOTA);
     struct graph *g = import_onnx(&arena, &req, &err);
     fuzz_arena(&arena);
@@ -48,7 +51,7 @@ static bool onnx_import(const uint8_t *data, size_t size, size_t options, struct
         graph_dump(g, out);
         if (use) {
             const struct check_options check = {.advice_us = 0};
-            fuzz_graph(g, &check, g->node_count > 0);
+            fuzz_graph(g, &check);
         }
     }
     arena_fini(&arena);
@@ -165,13 +168,13 @@ static size_t mutate_message(const uint8_t *p, size_t n, uint8_t *out, size_t ma
         used += other.end - other.at;
         break;
     default:
-        memcpy(out + used, p + f.at, f.payload - f.at); /* the tag, and a length to be written over */
+        memcpy(out + used, p + f.at,
+               f.payload - f.at); /* the tag, and a length to be written over */
         if (f.wire != 2) {
             used += f.payload - f.at;
             if (f.wire == 0)
-                used += mutate_put_varint(out + used,
-                                          rand() % 4 ? (uint64_t)(rand() % 20)
-                                                     : (uint64_t)numbers[rand() % 9]);
+                used += mutate_put_varint(out + used, rand() % 4 ? (uint64_t)(rand() % 20)
+                                                                 : (uint64_t)numbers[rand() % 9]);
             else {
                 memcpy(out + used, p + f.payload, f.end - f.payload);
                 LLVMFuzzerMutate(out + used, f.end - f.payload, f.end - f.payload);

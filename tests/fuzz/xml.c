@@ -45,7 +45,8 @@ static size_t xml_name(struct xml *x)
 
 static bool xml_char_legal(unsigned long c)
 {
-    return c == 9 || c == 10 || c == 13 || (c >= 0x20 && c != 0xFFFE && c != 0xFFFF && c < 0x110000);
+    return c == 9 || c == 10 || c == 13 ||
+           (c >= 0x20 && c != 0xFFFE && c != 0xFFFF && c < 0x110000);
 }
 
 static bool xml_reference(struct xml *x)
