@@ -258,7 +258,11 @@ bool sandbox_detach(pid_t parent, int null_fd, int *fd, struct bpu_error *err)
     crash.parent = parent;
     signals_reset();
     setsid(); /* fails only for a group leader, which a fresh child is not */
+    /* Nothing but the time zone that the worker has loaded (worker.c): another one, or none, would make the C library look
+     * for its file. */
     clearenv();
+    if (setenv("TZ", SANDBOX_TZ, 1) != 0)
+        return fail(err, "setenv");
     /* Out of the way of the numbers that they move to. */
     int kept = fcntl(*fd, F_DUPFD, 16), null = fcntl(null_fd, F_DUPFD, 16);
     if (kept < 0 || null < 0)

@@ -16,6 +16,10 @@
 
 #include "core/base/error.h"
 
+/* The time zone in which jobs run. Whoever forks must have it in TZ and have called tzset(): libraries that turn the dates of an
+ * archive into times then find it in memory. */
+#define SANDBOX_TZ "UTC0"
+
 struct sandbox; /* the filter, compiled once per worker */
 
 struct sandbox_limits {

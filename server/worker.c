@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -211,6 +212,9 @@ static bool set_up(struct worker *w, struct bpu_error *err)
         w->note = NULL;
         return error_set(err, BPU_NO_MEMORY, NULL, "the worker cannot start: %s", strerror(errno));
     }
+    if (setenv("TZ", SANDBOX_TZ, 1) != 0)
+        return error_set(err, BPU_NO_MEMORY, NULL, "the worker cannot start: %s", strerror(errno));
+    tzset();
     w->o.warm_up();
     if (!(w->sandbox = sandbox_new(err)) || !sandbox_probe(w, err))
         return false;

@@ -84,7 +84,7 @@ static bool read_input(struct json_reader *r, json_t *j, int index, const struct
     if (shape_json && !json_shape(shape_json, AT_KEY(at, "shape"), true, &shape, err))
         return false;
     /* Other formats have inputs of strings and the like; the operators that read them are judged. */
-    if (d && json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0)
+    if (json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0)
         dtype = DT_UNKNOWN;
     else if (d && !json_is_null(d) && !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err))
         return false;

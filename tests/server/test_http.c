@@ -267,9 +267,12 @@ static void test_upload_aborted(void **state)
     int fd = raw_connect(&hub);
     assert_int_equal(write(fd, head, sizeof head - 1), sizeof head - 1);
     assert_int_equal(write(fd, body, size), size);
-    for (int i = 0; i < 300 && files_under(tmp) == 0; i++)
+    int seen = 0; /* a worker may have a file of its own there for a moment */
+    for (int i = 0; i < 300 && seen == 0; i++) {
         usleep(10000);
-    assert_int_equal(files_under(tmp), 1);
+        seen = files_under(tmp);
+    }
+    assert_true(seen > 0);
     close(fd);
     for (int i = 0; i < 300 && files_under(tmp) > 0; i++)
         usleep(10000);
@@ -388,6 +391,60 @@ static void test_failed(void **state)
     r = http_do(&hub, path_of(id, ""), (struct query){.headers = {"Prefer: wait=20"}});
     assert_string_equal(reply_text(&r, "state"), "failed");
     reply_free(&r);
+}
+
+/* Every format comes through the sandbox: what a reader asks of the system shows only there. */
+static void test_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *options, *state, *code;
+    } cases[] = {
+        {"tests/fixtures/lenet_float.onnx", "", "succeeded", ""},
+        {"tests/fixtures/lenet_qat_s8.onnx", "&input.0=1x1x28x28", "succeeded", ""},
+        {"tests/fixtures/opset17.onnx", "", "succeeded", ""},
+        {"tests/fixtures/one_conv.json", "", "succeeded", ""},
+        {"tests/fixtures/torchscript/conv.pt", "", "succeeded", ""},
+        {"tests/fixtures/torchscript/conv_script.pt", "", "succeeded", ""},
+        {"tests/fixtures/torchscript/quantized.pt", "", "succeeded", ""},
+        {"tests/fixtures/bad/trunc.onnx", "", "failed", "bad_model"},
+        {"tests/fixtures/bad/nest3000.onnx", "", "failed", "bad_model"},
+        {"tests/fixtures/bad/lenet_ext.onnx", "", "failed", "unsupported_model"},
+        {"tests/fixtures/bad/unknown_op.onnx", "", "failed", "shape_needed"},
+        {"tests/fixtures/bad/unknown_op.onnx", "&input.0=1x1x28x28", "succeeded", ""},
+        {"tests/fixtures/bad/lenet_lite.ptl", "", "failed", "unsupported_model"},
+        {"tests/fixtures/bad/pickled_module.pt", "", "failed", "unsupported_model"},
+        {"tests/fixtures/bad/script_ctrlflow.pt", "", "failed", "unsupported_model"},
+        {"tests/fixtures/bad/sd_only.pt", "", "failed", "unsupported_model"},
+        {"tests/fixtures/torchscript/bad_bomb.pt", "", "failed", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int draw = 0; draw < 2; draw++) {
+            char path[256], options[128] = "";
+            /* The fixtures of TorchScript keep their input shapes beside them: KEY=VALUE. */
+            snprintf(path, sizeof path, "%.*soptions", (int)(strlen(cases[i].file) - 2),
+                     cases[i].file);
+            FILE *f = strstr(cases[i].file, "torchscript/") ? fopen(path, "r") : NULL;
+            char line[96];
+            while (f && fgets(line, sizeof line, f)) {
+                line[strcspn(line, "\n")] = '\0';
+                snprintf(options + strlen(options), sizeof options - strlen(options), "&%s", line);
+            }
+            if (f)
+                fclose(f);
+            snprintf(path, sizeof path, "/v1/%s?march=bayes%s%s", draw ? "visualize" : "check",
+                     cases[i].options, options);
+            struct reply r = onecall(path, cases[i].file);
+            const char *code = json_string_value(
+                json_object_get(json_object_get(r.json, "error"), "code"));
+            if (r.status != 200 || strcmp(reply_text(&r, "state"), cases[i].state) != 0 ||
+                (cases[i].code && strcmp(code ? code : "", cases[i].code) != 0))
+                fail_msg("%s %s: %ld %s", cases[i].file, path, r.status, r.body);
+            /* Not one of them may so much as try what the sandbox forbids. */
+            assert_true(!code || (strcmp(code, "sandbox_violation") != 0 &&
+                                  strcmp(code, "worker_crashed") != 0));
+            reply_free(&r);
+        }
 }
 
 /* The other forms of a report are made when somebody asks for them. */
@@ -898,6 +955,7 @@ int main(void)
         cmocka_unit_test(test_failed),
         cmocka_unit_test(test_drawing),
         cmocka_unit_test(test_report_forms),
+        cmocka_unit_test(test_formats),
         cmocka_unit_test(test_job_refused),
         cmocka_unit_test(test_idempotency),
         cmocka_unit_test(test_queued),

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "server/wake.h"
+#include "server/sandbox.h"
 #include "server/worker.h"
 #include "tests/server/hub_fixture.h"
 
@@ -151,8 +152,14 @@ static bool fake_job(const struct job_request *q, const void *data, size_t size,
         for (int i = 4; i < 4096; i++)
             if (lseek(i, 0, SEEK_CUR) >= 0 || errno != EBADF)
                 return error_set(err, BPU_SERVER, NULL, "descriptor %d is open", i);
-    if (strcmp(what, "env") == 0 && environ && *environ)
-        return error_set(err, BPU_SERVER, NULL, "the environment is %s", *environ);
+    if (strcmp(what, "env") == 0 && environ &&
+        !(*environ && strcmp(*environ, "TZ=" SANDBOX_TZ) == 0 && !environ[1]))
+        return error_set(err, BPU_SERVER, NULL, "the environment is %s", *environ ? *environ : "");
+    if (strcmp(what, "dates") == 0) { /* as libzip does for each member of an archive */
+        struct tm tm = {.tm_year = 100, .tm_mday = 1, .tm_isdst = -1};
+        if (mktime(&tm) != 946684800)
+            return error_set(err, BPU_SERVER, NULL, "2000-01-01 is %lld", (long long)mktime(&tm));
+    }
     snprintf(text, sizeof text, "{\"model\": \"%s\", \"kind\": \"%s\", \"options\": %zu}", what,
              q->kind, q->option_count);
     snprintf(out->verdict, sizeof out->verdict, "legal");
@@ -381,6 +388,12 @@ static void test_nothing_open(void **state)
     assert_int_equal(j.state, JOB_SUCCEEDED);
     j = run_one(h, "env", options_for(h));
     assert_int_equal(j.state, JOB_SUCCEEDED);
+}
+
+static void test_dates(void **state)
+{
+    struct hub *h = *state;
+    assert_int_equal(run_one(h, "dates", options_for(h)).state, JOB_SUCCEEDED);
 }
 
 static void test_namespaces(void **state)
@@ -669,6 +682,7 @@ int main(void)
         T(test_huge),
         T(test_climb),
         T(test_nothing_open),
+        T(test_dates),
         T(test_namespaces),
         T(test_empty_model),
         T(test_model_file_missing),
