@@ -10,11 +10,10 @@
 
 #define STATIC_MAX 256
 
-/* What the dashboard may do: its own scripts, styles and connections, inline styles and data images
- * for drawings. */
+/* What the dashboard may do: its own scripts, styles and connections, and data images. The style rules of a drawing are checked
+ * and adopted by script (static/sanitise.js), so inline styles stay forbidden. */
 #define DASHBOARD_POLICY                                                                           \
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "     \
-    "data: blob:; "                                                                                \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "        \
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "                   \
     "frame-ancestors 'none'"
 

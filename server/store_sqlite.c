@@ -61,6 +61,22 @@ static bool exec(struct store *s, const char *sql, const char *doing, struct bpu
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || store_fail(s, doing, err);
 }
 
+/* Several processes may open a new database at once.  SQLite does not ask the busy handler where waiting could
+ * deadlock, and the change to WAL is such a place: tried again here, for ten seconds. */
+static bool use_wal(struct store *s, struct bpu_error *err)
+{
+    static const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    for (int i = 0; i < 500; i++) {
+        int rc = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        if (rc == SQLITE_OK)
+            return true;
+        if ((rc & 0xFF) != SQLITE_BUSY)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return store_fail(s, "be set up", err);
+}
+
 /* The 256 folders that content is spread over, made once, so that storing a file syncs one folder and not three. */
 static bool make_fan(const char *dir, const char *name, struct bpu_error *err)
 {
@@ -111,8 +127,9 @@ struct store *store_open(const char *dir, struct bpu_error *err)
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (!exec(s,
-              "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+    if (!use_wal(s, err) ||
+        !exec(s,
+              "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
               "PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
               "PRAGMA journal_size_limit = 67108864; PRAGMA secure_delete = OFF",
               "be set up", err) ||

@@ -160,11 +160,3 @@ void job_result_fini(struct job_result *r)
         buf_fini(&r->artifacts[i].bytes);
     memset(r, 0, sizeof *r);
 }
-
-const struct job_artifact *job_result_find(const struct job_result *r, const char *name)
-{
-    for (size_t i = 0; i < r->artifact_count; i++)
-        if (strcmp(r->artifacts[i].name, name) == 0)
-            return &r->artifacts[i];
-    return NULL;
-}

@@ -53,8 +53,6 @@ bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,
              struct bpu_error *err) BPU_CHECKED;
 void job_result_fini(struct job_result *r);
-/* NULL if there is none of that name. */
-const struct job_artifact *job_result_find(const struct job_result *r, const char *name);
 
 /* Loads what a job would load lazily (tables, plugins, fonts), so that a child forked from a warm
  * template needs no file system. */
