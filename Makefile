@@ -29,7 +29,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
         libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libseccomp-dev \
         libssl-dev curl ca-certificates
-TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium nodejs npm procps
+# Node.js from another source than Debian's brings its own npm, and its package refuses Debian's beside it.
+TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium procps \
+             $(if $(shell command -v node && command -v npm),,nodejs npm)
 ZOO_DEPS  := python3-torch python3-torchvision python3-onnx libonnx-testdata
 LINT_DEPS := clang clang-tidy cppcheck
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
