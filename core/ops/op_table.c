@@ -110,9 +110,10 @@ ATTRS(fill, O("value", FLOAT));
 
 /* OP: a row. OPX: a row with more to say after the aliases (params, spatial, identity, shape_only).
  */
-#define OP(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_)                 \
-    OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_, .params = "")
-#define OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, also_, ...)           \
+#define OP(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, kernel_, also_)        \
+    OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, kernel_, also_,           \
+        .params = "")
+#define OPX(name_, key_, onnx_, class_, lo_, hi_, outs_, set_, rule_, fold_, kernel_, also_, ...)  \
     {.name = name_,                                                                                \
      .key = key_,                                                                                  \
      .onnx = onnx_,                                                                                \

@@ -1,0 +1,97 @@
+/* quant: from a float graph (or one with scales) to a fixed-point graph.
+ *
+ *   graph ─ fuse ─┬ calibrate: float run over data → observers → scales ─┬ unify ─ convert ─ fixed-point graph
+ *                 └ scales of the file (QDQ, QOperator, quantized::) ────┘
+ * Each pass makes a new graph in the arena and leaves the old one alone; nodes keep the names and the
+ * origin of the user's file, so that reports and drawings speak of the user's layers.
+ *
+ * The fixed-point graph is in the same form as every graph. In it
+ *   - every feature map between QuantStub and DeQuantStub has a quantized dtype and a scale;
+ *   - there are no folded nodes: batch norms are in the weights, constants are constants;
+ *   - Conv*d, ConvTranspose*d, Linear: attribute activation ("relu", "relu6" or absent), an optional second
+ *     operand that is added before the activation; params weight (qint8, scales per output channel),
+ *     bias (qint32, scale s_x * s_w), multiplier and shift (int32, one per output channel: struct
+ *     multiplier of core/run/arith.h), computed once by convert and read by every engine;
+ *   - operators that are a function of one value: param table (int8[256], int16[65536], indexed by
+ *     q - lowest q). */
+#ifndef BPU_QUANT_H
+#define BPU_QUANT_H
+
+#include "core/ir/graph.h"
+
+/* ── fuse ── */
+
+struct fuse_item {
+    const char *into;  /* node that stays */
+    const char *nodes; /* "conv0.0 conv0.1 conv0.2" */
+    const char *what;  /* "conv,bn,add,relu" */
+    const char *why_not; /* NULL: fused; else the reason, and `into` is the node that could not be taken further */
+};
+
+struct fuse_report {
+    struct fuse_item *items;
+    size_t count, capacity;
+};
+
+/* The sequences {conv | deconv | linear} + {bn} {add} {relu | relu6}, in any of the fx variants.
+ * Batch norms are folded into the weights in double precision; a batch norm that stands alone becomes a
+ * depthwise 1x1 convolution.  A graph without folded nodes. */
+struct graph *quant_fuse(struct arena *a, const struct graph *g, struct fuse_report *report,
+                         struct bpu_error *err) BPU_CHECKED;
+
+/* ── qconfig ── */
+
+struct march;
+
+/* What the user asks for, per network, per operator kind, per node; docs/quantization.md has the JSON. */
+struct qconfig;
+struct qconfig *qconfig_default(struct arena *a, struct bpu_error *err) BPU_CHECKED;
+struct qconfig *qconfig_read(struct arena *a, const char *json, size_t size, struct bpu_error *err)
+    BPU_CHECKED;
+
+/* ── calibrate ── */
+
+/* Frames of calibration data, already shaped as the graph's inputs (float32). */
+struct quant_data {
+    bool (*frame)(void *ctx, int64_t i, int input, float *out, struct bpu_error *err);
+    void *ctx;
+    int64_t frames;
+};
+
+typedef void quant_progress_fn(void *ctx, const char *stage, double done);
+
+/* What calibration saw and chose for a value. */
+struct observation {
+    const struct value *value;
+    double min, max, mean, std, scale;
+    const char *observer;     /* that gave the scale: "percentile", of mix the best one */
+    double saturated;         /* share of the data beyond the range */
+    int64_t *histogram;       /* bins of equal width over ±absmax */
+    int bins;
+    double absmax;
+};
+
+struct calibration {
+    struct observation *items; /* by value index of the fused graph; scale 0: not quantized */
+    size_t count;
+    int64_t frames;
+};
+
+/* Runs the fused float graph over the data and chooses dtype and scale of every feature map. */
+bool quant_calibrate(struct arena *a, const struct graph *fused, const struct march *march,
+                     const struct qconfig *config, const struct quant_data *data,
+                     quant_progress_fn *progress, void *ctx, struct calibration *out,
+                     struct bpu_error *err) BPU_CHECKED;
+
+/* ── convert ── */
+
+/* The fixed-point graph of a fused graph; calibration NULL: the scales are those of the file.  What
+ * cannot be quantized (no scale, no fixed kernel) stays float between a DeQuantStub and a QuantStub
+ * and is noted in the graph. */
+struct graph *quant_convert(struct arena *a, const struct graph *fused, const struct march *march,
+                            const struct qconfig *config, const struct calibration *calibration,
+                            struct bpu_error *err) BPU_CHECKED;
+/* Every rule of the form that stands above; BPU_BAD_MODEL names the node that breaks one. */
+bool quant_verify(const struct graph *fixed, struct bpu_error *err) BPU_CHECKED;
+
+#endif
