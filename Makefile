@@ -26,7 +26,7 @@ SAY := @printf '  %-6s %s\n'
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
         -Wvla -Wundef -Wformat=2 -Werror
 # What Debian 12 needs to build and run, to test, and to make the networks of the zoo.
-DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
+DEPS := gcc make pkg-config libc6-dev libdnnl-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
         libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libseccomp-dev \
         libssl-dev curl ca-certificates
 # Node.js from another source than Debian's brings its own npm, and its package refuses Debian's beside it.
@@ -95,6 +95,9 @@ $(BUILD)/%.o: %.c
 	$(SAY) CC $<
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The fast engine's loops are written for the vectorizer.
+$(BUILD)/core/run/fast_%.o: OPT += -O3
+
 # ONNX's own schema, turned into C by protobuf-c.
 ONNX_PROTO ?= /usr/include/onnx/onnx.proto
 $(BUILD)/gen/onnx.pb-c.c: $(ONNX_PROTO)
@@ -142,6 +145,8 @@ test-zoo: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/agree.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_tests.py
+	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py
+	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py -e fast
 
 bench: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh
@@ -155,8 +160,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(patsubst tests/fuzz/target_%.c,%,$(sort $(wildcard tests/fuzz/target_*.c)))
 FUZZ_BUILD   ?= build-fuzz
 FUZZ_DEPS    := clang libclang-rt-14-dev
-$(BUILD)/fuzz/%: tests/fuzz/target_%.c tests/fuzz/fuzz.c tests/fuzz/xml.c tests/fuzz/fuzz.h $(SERVER_OBJ) \
-                 $(BUILD)/libbpuhub.a
+$(BUILD)/fuzz/%: tests/fuzz/target_%.c tests/fuzz/fuzz.c tests/fuzz/xml.c tests/fuzz/zip.c tests/fuzz/fuzz.h \
+                 tests/fuzz/zip.h $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 	@mkdir -p $(@D)
 	$(SAY) FUZZ $@
 	$(Q)$(CC) $(ALL_CFLAGS) -DFUZZ_MAIN -fsanitize=fuzzer -o $@ $(filter-out %.h,$^) $(ALL_LDFLAGS) $(LIBS)

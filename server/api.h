@@ -11,6 +11,10 @@ void api_models_upload_head(struct http_request *r);
 void api_models_upload(struct http_request *r);
 void api_models_list(struct http_request *r);
 void api_model_get(struct http_request *r);
+void api_data_upload_head(struct http_request *r);
+void api_data_upload(struct http_request *r);
+void api_data_list(struct http_request *r);
+void api_data_get(struct http_request *r);
 
 /* api_jobs.c */
 void api_jobs_create(struct http_request *r);
@@ -60,6 +64,8 @@ bool static_init(struct bpu_error *err) BPU_CHECKED;
 void view_job(struct buf *out, const struct store_job *j, const struct store_artifact *artifacts,
               size_t count);
 void view_model(struct buf *out, const struct store_model *m, bool with_info);
+/* A data file; its arrays, with with_info. */
+void view_data(struct buf *out, const struct store_model *m, bool with_info);
 /* Reads a job and its artifacts and writes its view. */
 bool view_job_read(struct store *s, const char *id, struct arena *a, struct store_job *job,
                    struct buf *out, struct bpu_error *err) BPU_CHECKED;

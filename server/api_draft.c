@@ -10,6 +10,7 @@
 
 #define OPTIONS_MAX 256
 #define OPTION_TEXT_MAX 4096
+#define QCONFIG_MAX 32768 /* a document, not a word; all options together have 64 KiB (store_job.c) */
 #define LABELS_MAX 64
 #define LABEL_TEXT_MAX 512
 
@@ -40,7 +41,7 @@ bool draft_kind_refused(const struct job_draft *d, struct http_request *r, const
                                             .title = "This version cannot do that",
                                             .detail = detail,
                                             .where = where,
-                                            .hint = "check and visualize are what it can do"});
+                                            .hint = "check, visualize, quantize and evaluate are what it can do"});
     return true;
 }
 
@@ -103,7 +104,8 @@ bool draft_add_option(struct job_draft *d, struct arena *a, const char *key, con
                       struct bpu_error *err)
 {
     return pair_add(&d->options, &d->option_count, &d->option_capacity, OPTIONS_MAX,
-                    OPTION_TEXT_MAX, "option", a, key, value, err);
+                    strcmp(key, "qconfig") == 0 ? QCONFIG_MAX : OPTION_TEXT_MAX, "option", a, key,
+                    value, err);
 }
 
 bool draft_add_label(struct job_draft *d, struct arena *a, const char *key, const char *value,

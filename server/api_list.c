@@ -13,7 +13,7 @@
 
 struct list_call {
     struct store_job_filter filter;
-    bool models;
+    enum list_of { LIST_JOBS, LIST_MODELS, LIST_DATA } of;
     char march[24];
     struct bpu_error err;
 };
@@ -63,14 +63,15 @@ static bool parameter(struct list_call *c, const char *key, const char *value,
         f->cursor = value;
         return true;
     }
-    if (!c->models && !strncmp(key, "label.", 6)) {
+    bool jobs = c->of == LIST_JOBS;
+    if (jobs && !strncmp(key, "label.", 6)) {
         if (f->label_key)
             return error_set(err, BPU_USAGE, key, "one label can be asked for at a time");
         f->label_key = key + 6;
         f->label_value = value;
         return *f->label_key ? true : error_set(err, BPU_USAGE, key, "the label has no name");
     }
-    if (!c->models && !strcmp(key, "march")) {
+    if (jobs && !strcmp(key, "march")) {
         f->march = c->march;
         return api_march_check(value, c->march, sizeof c->march, err) || at_parameter(err, "march");
     }
@@ -78,7 +79,7 @@ static bool parameter(struct list_call *c, const char *key, const char *value,
         const char *name, **field;
     } texts[] = {{"state", &f->state},     {"kind", &f->kind},       {"model", &f->model},
                  {"project", &f->project}, {"verdict", &f->verdict}, {"q", &f->q}};
-    for (size_t i = 0; !c->models && i < sizeof texts / sizeof texts[0]; i++) {
+    for (size_t i = 0; jobs && i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(key, texts[i].name) != 0)
             continue;
         *texts[i].field = value;
@@ -86,9 +87,9 @@ static bool parameter(struct list_call *c, const char *key, const char *value,
     }
     error_set(err, BPU_USAGE, NULL, "the list has no parameter \"%.60s\"", key);
     error_where(err, "%.100s", key);
-    return error_hint(err, c->models ? "the parameters are limit and cursor"
-                                     : "the parameters are state, kind, march, model, project, "
-                                       "label.NAME, verdict, q, limit and cursor");
+    return error_hint(err, jobs ? "the parameters are state, kind, march, model, project, "
+                                  "label.NAME, verdict, q, limit and cursor"
+                                : "the parameters are limit and cursor");
 }
 
 static enum MHD_Result on_parameter(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -103,12 +104,12 @@ static enum MHD_Result on_parameter(void *cls, enum MHD_ValueKind kind, const ch
 }
 
 /* Reads the query; NULL after answering. */
-static struct list_call *call_new(struct http_request *r, bool models)
+static struct list_call *call_new(struct http_request *r, enum list_of of)
 {
     struct bpu_error err = {0};
     struct list_call *c = ARENA_NEW(&r->arena, struct list_call, &err);
     if (c) {
-        c->models = models;
+        c->of = of;
         c->filter.limit = LIMIT_DEFAULT;
         (void)MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, on_parameter, c);
         err = c->err;
@@ -157,15 +158,16 @@ static bool jobs_run(struct task *t, struct store *s)
     return ok;
 }
 
-static bool models_run(struct task *t, struct store *s)
+static bool uploads_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct list_call *c = r->call;
+    bool data = c->of == LIST_DATA;
     struct store_model *items;
     size_t count;
     char next[64] = "";
-    if (!store_model_list(s, c->filter.cursor, c->filter.limit, &r->arena, &items, &count, next,
-                          &t->err))
+    if (!(data ? store_data_list : store_model_list)(s, c->filter.cursor, c->filter.limit, &r->arena,
+                                                     &items, &count, next, &t->err))
         return false;
     struct buf text;
     buf_init(&text, (size_t)16 << 20);
@@ -173,7 +175,7 @@ static bool models_run(struct task *t, struct store *s)
     for (size_t i = 0; i < count; i++) {
         if (i)
             buf_putc(&text, ',');
-        view_model(&text, &items[i], false);
+        (data ? view_data : view_model)(&text, &items[i], false);
     }
     page_end(r, &text, next);
     buf_fini(&text);
@@ -182,12 +184,18 @@ static bool models_run(struct task *t, struct store *s)
 
 void api_jobs_list(struct http_request *r)
 {
-    if (call_new(r, false))
+    if (call_new(r, LIST_JOBS))
         http_post(r, LANE_READ, jobs_run, http_after);
 }
 
 void api_models_list(struct http_request *r)
 {
-    if (call_new(r, true))
-        http_post(r, LANE_READ, models_run, http_after);
+    if (call_new(r, LIST_MODELS))
+        http_post(r, LANE_READ, uploads_run, http_after);
+}
+
+void api_data_list(struct http_request *r)
+{
+    if (call_new(r, LIST_DATA))
+        http_post(r, LANE_READ, uploads_run, http_after);
 }

@@ -1,5 +1,5 @@
 /* Design: an upload ends in the disk lane with the file in its place; the write lane then commits
- * the row, and only then is it acknowledged. */
+ * the row, and only then is it acknowledged.  Models and data files differ in where they go. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,13 +8,29 @@
 #include "server/http_upload.h"
 #include "server/json.h"
 
+/* The calls of one table. */
+struct uploads {
+    enum upload_kind kind;
+    const char *path, *noun;
+    bool (*add)(struct store *s, const struct store_model *m, bool *existed, struct bpu_error *err);
+    bool (*get)(struct store *s, const char *id, struct arena *a, struct store_model *out,
+                struct bpu_error *err);
+    void (*view)(struct buf *out, const struct store_model *m, bool with_info);
+};
+
+static const struct uploads models = {UPLOAD_MODEL,    "/v1/models",    "model",
+                                      store_model_add, store_model_get, view_model};
+static const struct uploads data = {UPLOAD_DATA,    "/v1/data",     "data file",
+                                    store_data_add, store_data_get, view_data};
+
 struct model_call {
+    const struct uploads *to;
     struct store_model model;
     bool existed;
     const char *key; /* Idempotency-Key, or NULL */
 };
 
-void api_models_upload_head(struct http_request *r)
+static void upload_head(struct http_request *r, const struct uploads *to)
 {
     struct bpu_error err = {0};
     const char *key;
@@ -22,16 +38,26 @@ void api_models_upload_head(struct http_request *r)
         http_reply_error(r, &err);
         return;
     }
-    if (!upload_begin(r))
+    if (!upload_begin(r, to->kind))
         return; /* answered */
+}
+
+void api_models_upload_head(struct http_request *r)
+{
+    upload_head(r, &models);
+}
+
+void api_data_upload_head(struct http_request *r)
+{
+    upload_head(r, &data);
 }
 
 static bool add_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct model_call *c = r->call;
-    return store_model_add(s, upload_model(r), &c->existed, &t->err) &&
-           store_model_get(s, upload_model(r)->id, &r->arena, &c->model, &t->err);
+    return c->to->add(s, upload_model(r), &c->existed, &t->err) &&
+           c->to->get(s, upload_model(r)->id, &r->arena, &c->model, &t->err);
 }
 
 /* A repeat with a known key: answers with the first status, and is refused for another content. */
@@ -49,7 +75,7 @@ static unsigned key_settle(struct http_request *r, struct model_call *c, struct 
     }
     if (strcmp(id, c->model.id) != 0) {
         error_set(err, BPU_CONFLICT, "Idempotency-Key",
-                  "this key was used for the upload of model %s", id);
+                  "this key was used for the upload of %s %s", c->to->noun, id);
         error_hint(err, "use a new key for each new request");
     }
     return first;
@@ -63,8 +89,8 @@ static void add_after(struct task *t)
     if (t->err.code == BPU_NONE) {
         struct buf text;
         buf_init(&text, (size_t)1 << 20);
-        view_model(&text, &c->model, false);
-        r->location = arena_printf(&r->arena, &t->err, "/v1/models/%s", c->model.id);
+        c->to->view(&text, &c->model, false);
+        r->location = arena_printf(&r->arena, &t->err, "%s/%s", c->to->path, c->model.id);
         http_reply_json(r, status, &text);
         buf_fini(&text);
     }
@@ -76,26 +102,49 @@ static void uploaded(struct http_request *r)
     http_post_next(r, LANE_WRITE, add_run, add_after);
 }
 
-void api_models_upload(struct http_request *r)
+static struct model_call *call_new(struct http_request *r, const struct uploads *to)
 {
     struct bpu_error err = {0};
     struct model_call *c = ARENA_NEW(&r->arena, struct model_call, &err);
     r->call = c;
-    if (!c || !http_idempotency_key(r, &c->key, &err))
+    if (c)
+        c->to = to;
+    else
+        http_reply_error(r, &err);
+    return c;
+}
+
+static void upload(struct http_request *r, const struct uploads *to)
+{
+    struct bpu_error err = {0};
+    struct model_call *c = call_new(r, to);
+    if (!c)
+        return;
+    if (!http_idempotency_key(r, &c->key, &err))
         http_reply_error(r, &err);
     else
         upload_end(r, uploaded);
 }
 
+void api_models_upload(struct http_request *r)
+{
+    upload(r, &models);
+}
+
+void api_data_upload(struct http_request *r)
+{
+    upload(r, &data);
+}
+
 static bool get_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
-    struct store_model m;
-    if (!store_model_get(s, r->captures[0], &r->arena, &m, &t->err))
+    struct model_call *c = r->call;
+    if (!c->to->get(s, r->captures[0], &r->arena, &c->model, &t->err))
         return false;
     struct buf text;
     buf_init(&text, (size_t)8 << 20);
-    view_model(&text, &m, true);
+    c->to->view(&text, &c->model, true);
     http_reply_json(r, 200, &text);
     buf_fini(&text);
     return true;
@@ -103,5 +152,12 @@ static bool get_run(struct task *t, struct store *s)
 
 void api_model_get(struct http_request *r)
 {
-    http_post(r, LANE_READ, get_run, http_after);
+    if (call_new(r, &models))
+        http_post(r, LANE_READ, get_run, http_after);
+}
+
+void api_data_get(struct http_request *r)
+{
+    if (call_new(r, &data))
+        http_post(r, LANE_READ, get_run, http_after);
 }

@@ -67,7 +67,7 @@ void api_onecall_head(struct http_request *r)
         http_reply_error(r, &err);
         return;
     }
-    if (!upload_begin(r))
+    if (!upload_begin(r, UPLOAD_MODEL))
         return; /* answered */
 }
 
@@ -95,13 +95,23 @@ static void waited(struct http_request *r, struct snapshot *s, bool ended)
     http_post_next(r, LANE_READ, answer_run, http_after);
 }
 
+/* The place of an error in a URL is the parameter, not the member of a JSON body. */
+static bool in_url(struct bpu_error *err)
+{
+    static const char member[] = "/options/";
+    if (strncmp(err->where, member, sizeof member - 1) == 0)
+        memmove(err->where, err->where + sizeof member - 1,
+                strlen(err->where + sizeof member - 1) + 1);
+    return false;
+}
+
 static bool add_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct onecall *c = r->call;
     bool existed;
     return store_model_add(s, upload_model(r), &existed, &t->err) &&
-           draft_add(&c->draft, s, &r->arena, &t->err);
+           (draft_add(&c->draft, s, &r->arena, &t->err) || in_url(&t->err));
 }
 
 static void add_after(struct task *t)

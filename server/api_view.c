@@ -64,19 +64,25 @@ void view_job(struct buf *out, const struct store_job *j, const struct store_art
     buf_puts(out, "]}");
 }
 
-/* One member of the model's info, or why it is not there. */
-static void info_member(struct buf *out, const json_t *info, const char *name)
+/* One member of the file's info, or why it is not there. */
+static void info_member(struct buf *out, const json_t *info, const char *name, const char *noun)
 {
     buf_printf(out, ",\"%s\":", name);
     json_t *value = json_object_get(info, name);
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    buf_puts(out, text ? text
-                       : "{\"availability\":\"unavailable\",\"reason\":\"no job has read this "
-                         "model to its end yet\"}");
+    if (text)
+        buf_puts(out, text);
+    else
+        buf_printf(out,
+                   "{\"availability\":\"unavailable\",\"reason\":\"no job has read this %s to its "
+                   "end yet\"}",
+                   noun);
     free(text);
 }
 
-void view_model(struct buf *out, const struct store_model *m, bool with_info)
+/* What models and data files have in common, and the members of their info. */
+static void view_upload(struct buf *out, const struct store_model *m, const char *noun,
+                        const char *const *members)
 {
     buf_puts(out, "{\"id\":");
     json_write_string(out, m->id);
@@ -84,15 +90,25 @@ void view_model(struct buf *out, const struct store_model *m, bool with_info)
     text_member(out, "format", m->format);
     buf_printf(out, ",\"bytes\":%lld", (long long)m->bytes);
     time_member(out, "created", m->created);
-    if (with_info) {
+    if (members) {
         json_t *info = m->info ? json_loads(m->info, 0, NULL) : NULL;
-        info_member(out, info, "inputs");
-        info_member(out, info, "outputs");
-        info_member(out, info, "nodes");
-        info_member(out, info, "parameters");
+        for (; *members; members++)
+            info_member(out, info, *members, noun);
         json_decref(info);
     }
     buf_putc(out, '}');
+}
+
+void view_model(struct buf *out, const struct store_model *m, bool with_info)
+{
+    static const char *const members[] = {"inputs", "outputs", "nodes", "parameters", NULL};
+    view_upload(out, m, "model", with_info ? members : NULL);
+}
+
+void view_data(struct buf *out, const struct store_model *m, bool with_info)
+{
+    static const char *const members[] = {"arrays", NULL};
+    view_upload(out, m, "file", with_info ? members : NULL);
 }
 
 bool view_job_read(struct store *s, const char *id, struct arena *a, struct store_job *job,

@@ -45,5 +45,7 @@ int cli_visualize(int argc, char **argv);
 int cli_ops(int argc, char **argv);
 int cli_dump(int argc, char **argv);
 int cli_convert(int argc, char **argv);
+int cli_quantize(int argc, char **argv);
+int cli_run(int argc, char **argv);
 
 #endif

@@ -253,7 +253,7 @@ int cli_dump(int argc, char **argv)
 
 int cli_convert(int argc, char **argv)
 {
-    static const char text[] = "MODEL [--option KEY=VALUE …] -o graph.json";
+    static const char text[] = "MODEL [--option KEY=VALUE …] -o graph.json|graph.bpug";
     struct command c;
     struct bpu_error err = {0};
     int code;
@@ -263,7 +263,11 @@ int cli_convert(int argc, char **argv)
         return usage(&c.cli, text);
     struct buf out;
     buf_init(&out, (size_t)4 << 30);
-    bool ok = open_model(&c, &err) && export_graph_json(c.graph, &out, true, &err) &&
+    size_t n = strlen(c.output);
+    bool packed = n > 5 && strcmp(c.output + n - 5, ".bpug") == 0;
+    bool ok = open_model(&c, &err) &&
+              (packed ? export_bpug(c.graph, &out, &err)
+                      : export_graph_json(c.graph, &out, true, &err)) &&
               cli_write(c.output, &out, &err);
     code = ok ? 0 : cli_fail(&c.cli, &err);
     buf_fini(&out);

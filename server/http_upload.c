@@ -1,7 +1,7 @@
 /* Design: an upload owns two buffers and at most one task in the disk lane.  `busy` says that the
  * lane has it; whoever finds it busy leaves a note (waiting, ending, abandoned) under the mutex,
- * and the task's end acts on it.  The first bytes decide whether this is a model at all, so that a
- * gigabyte of something else is never written. */
+ * and the task's end acts on it.  The first bytes decide whether this is a model (or a data file) at
+ * all, so that a gigabyte of something else is never written. */
 #define _GNU_SOURCE
 #include "server/http_upload.h"
 
@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/data/data.h"
 #include "core/import/import.h"
 #include "server/files.h"
 #include "server/http_multipart.h"
@@ -30,6 +31,7 @@ struct upload {
     struct tasks *tasks;
     const char *data_dir;
     int64_t limit;
+    enum upload_kind kind;
     bool multipart, has_hash;
     struct multipart form;
 
@@ -76,7 +78,7 @@ static void upload_free(struct upload *u)
 }
 
 /* The file name without folders, control characters and broken UTF-8. */
-static void name_clean(const char *from, char out[256])
+static void name_clean(const char *from, const char *otherwise, char out[256])
 {
     for (const char *p = from; *p; p++)
         if (*p == '/' || *p == '\\')
@@ -98,7 +100,7 @@ static void name_clean(const char *from, char out[256])
     }
     out[n] = 0;
     if (n == 0 || strcmp(out, ".") == 0 || strcmp(out, "..") == 0)
-        strcpy(out, "model");
+        strcpy(out, otherwise);
 }
 
 static bool size_refused(struct http_request *r, int64_t limit)
@@ -111,7 +113,7 @@ static bool size_refused(struct http_request *r, int64_t limit)
     return false;
 }
 
-bool upload_begin(struct http_request *r)
+bool upload_begin(struct http_request *r, enum upload_kind kind)
 {
     struct bpu_error err = {0};
     int64_t limit = r->server->config.max_upload;
@@ -139,6 +141,7 @@ bool upload_begin(struct http_request *r)
     }
     pthread_mutex_init(&u->lock, NULL);
     u->fd = -1;
+    u->kind = kind;
     u->request = r;
     u->tasks = r->server->tasks;
     u->data_dir = r->server->config.data;
@@ -148,7 +151,7 @@ bool upload_begin(struct http_request *r)
     if (!u->buffers[0])
         error_set(&err, BPU_NO_MEMORY, NULL, "no memory for the upload");
     const char *name = http_query(r, "filename");
-    name_clean(name ? name : "", u->model.name);
+    name_clean(name ? name : "", kind == UPLOAD_DATA ? "data" : "model", u->model.name);
     if (err.code == BPU_NONE && multipart && multipart_init(&u->form, type, &err))
         u->multipart = true;
     if (err.code == BPU_NONE && files_hash_init(&u->hash, &err))
@@ -162,19 +165,21 @@ bool upload_begin(struct http_request *r)
     return true;
 }
 
-/* Looks at the first bytes; refuses what no importer knows, in the importer's own words. */
-static bool recognise(struct upload *u, struct bpu_error *err)
+static bool refuse_data(const struct upload *u, struct bpu_error *err)
 {
-    const char *format = u->head_size ? import_detect(u->head, u->head_size) : NULL;
-    if (format) {
-        snprintf(u->model.format, sizeof u->model.format, "%s", format);
-        u->recognised = true;
-        return true;
+    const char *model = import_detect(u->head, u->head_size);
+    if (model) {
+        error_set(err, BPU_NOT_DATA, u->model.name, "the upload is a model (%s) and no data file",
+                  strcmp(model, "torchscript") == 0 ? "a zip archive without arrays" : model);
+        return error_hint(err, "Models go to POST /v1/models.");
     }
-    if (u->head_size == 0) {
-        error_set(err, BPU_NOT_A_MODEL, NULL, "the upload is empty");
-        return error_hint(err, "send the model as the body, or as the form field \"file\"");
-    }
+    error_set(err, BPU_NOT_DATA, u->model.name, "the upload is not a data file");
+    return error_hint(err, "Data files are .npz and .npy of NumPy, and IDX as MNIST has it; "
+                           "compressed files must be unpacked first.");
+}
+
+static bool refuse_model(const struct upload *u, struct bpu_error *err)
+{
     struct arena a;
     arena_init(&a, (size_t)16 << 20);
     struct import_request request = {
@@ -183,6 +188,24 @@ static bool recognise(struct upload *u, struct bpu_error *err)
         error_set(err, BPU_NOT_A_MODEL, NULL, "the upload is not a model in a known format");
     arena_fini(&a);
     return false;
+}
+
+/* Looks at the first bytes; refuses what no reader knows, in the reader's own words. */
+static bool recognise(struct upload *u, struct bpu_error *err)
+{
+    bool data = u->kind == UPLOAD_DATA;
+    if (u->head_size == 0) {
+        error_set(err, data ? BPU_NOT_DATA : BPU_NOT_A_MODEL, NULL, "the upload is empty");
+        return error_hint(err, "send the %s as the body, or as the form field \"file\"",
+                          data ? "data" : "model");
+    }
+    const char *format = data ? array_file_detect(u->head, u->head_size)
+                              : import_detect(u->head, u->head_size);
+    if (!format)
+        return data ? refuse_data(u, err) : refuse_model(u, err);
+    snprintf(u->model.format, sizeof u->model.format, "%s", format);
+    u->recognised = true;
+    return true;
 }
 
 static bool write_out(struct upload *u, const void *data, size_t n, struct bpu_error *err)
@@ -234,7 +257,8 @@ static bool publish(struct upload *u, struct bpu_error *err)
     if (!files_hash_end(&u->hash, m->id, err))
         return false;
     char path[4096], *slash;
-    store_model_path(tasks_store(u->tasks), m->id, path, sizeof path);
+    (u->kind == UPLOAD_DATA ? store_data_path : store_model_path)(tasks_store(u->tasks), m->id, path,
+                                                                  sizeof path);
     close(u->fd);
     u->fd = -1;
     struct stat st;
@@ -258,7 +282,7 @@ static bool finish(struct upload *u, struct bpu_error *err)
         if (!multipart_end(&u->form, err))
             return false;
         if (u->form.filename[0])
-            name_clean(u->form.filename, u->model.name);
+            name_clean(u->form.filename, u->kind == UPLOAD_DATA ? "data" : "model", u->model.name);
     }
     if (!u->recognised && !recognise(u, err))
         return false;

@@ -21,8 +21,10 @@ static const struct {
 } commands[] = {
     {"check", cli_check, "is this network legal on a march, and if not, why"},
     {"visualize", cli_visualize, "draw a network as SVG, illegal layers in red"},
-    {"convert", cli_convert, "write a network as graph JSON"},
+    {"convert", cli_convert, "write a network as graph JSON, or with its weights as .bpug"},
     {"dump", cli_dump, "print the graph as the program sees it"},
+    {"quantize", cli_quantize, "make a fixed-point network of a float one and typical inputs"},
+    {"run", cli_run, "run a network over the frames of array files"},
     {"ops", cli_ops, "the operator table with all limits"},
     {"serve", serve_main, "run the HTTP service with its workers"},
     {"worker", worker_command, "run one more worker on a data directory"},

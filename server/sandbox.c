@@ -42,7 +42,7 @@
 #define FIRST_FD 3
 
 struct sandbox {
-    struct sock_fprog program;
+    struct sock_fprog strict, generating; /* without and with limits.generated_code */
 };
 
 /* ---- the filter ------------------------------------------------------------------------------ */
@@ -103,7 +103,7 @@ static const int refused[] = {
 #endif
 };
 
-static bool filter_fill(scmp_filter_ctx ctx)
+static bool filter_fill(scmp_filter_ctx ctx, bool generated_code)
 {
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
         if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0) != 0)
@@ -111,6 +111,9 @@ static bool filter_fill(scmp_filter_ctx ctx)
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), refused[i], 0) != 0)
             return false;
+    if (generated_code)
+        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 0) == 0 &&
+               seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 0) == 0;
     /* No new code: a hole in a parser should not become a place to jump to. */
     const struct scmp_arg_cmp no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &no_exec) == 0 &&
@@ -118,39 +121,47 @@ static bool filter_fill(scmp_filter_ctx ctx)
 }
 
 /* Reads the exported program back into memory. */
-static bool program_load(struct sandbox *s, int fd)
+static bool program_load(struct sock_fprog *program, int fd)
 {
     off_t size = lseek(fd, 0, SEEK_END);
     if (size <= 0 || size % (off_t)sizeof(struct sock_filter) != 0 ||
         size / (off_t)sizeof(struct sock_filter) > BPF_MAXINSNS)
         return false;
-    s->program.filter = malloc((size_t)size);
-    s->program.len = (unsigned short)((size_t)size / sizeof(struct sock_filter));
-    return s->program.filter && pread(fd, s->program.filter, (size_t)size, 0) == size;
+    program->filter = malloc((size_t)size);
+    program->len = (unsigned short)((size_t)size / sizeof(struct sock_filter));
+    return program->filter && pread(fd, program->filter, (size_t)size, 0) == size;
+}
+
+static bool program_build(struct sock_fprog *program, bool generated_code)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
+    int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    bool ok = ctx && fd >= 0 && filter_fill(ctx, generated_code) &&
+              seccomp_export_bpf(ctx, fd) == 0 && program_load(program, fd);
+    if (ctx)
+        seccomp_release(ctx);
+    if (fd >= 0)
+        close(fd);
+    return ok;
 }
 
 struct sandbox *sandbox_new(struct bpu_error *err)
 {
     struct sandbox *s = calloc(1, sizeof *s);
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
-    int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    bool ok = s && ctx && fd >= 0 && filter_fill(ctx) && seccomp_export_bpf(ctx, fd) == 0 &&
-              program_load(s, fd);
+    bool ok = s && program_build(&s->strict, false) && program_build(&s->generating, true);
     if (!ok) {
         error_set(err, BPU_SERVER, NULL, "the seccomp filter for jobs cannot be built");
         sandbox_free(s);
     }
-    if (ctx)
-        seccomp_release(ctx);
-    if (fd >= 0)
-        close(fd);
     return ok ? s : NULL;
 }
 
 void sandbox_free(struct sandbox *s)
 {
-    if (s)
-        free(s->program.filter);
+    if (s) {
+        free(s->strict.filter);
+        free(s->generating.filter);
+    }
     free(s);
 }
 
@@ -342,7 +353,8 @@ bool sandbox_enter(const struct sandbox *s, const struct sandbox_limits *limits,
         return fail(err, "PR_SET_NO_NEW_PRIVS");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return fail(err, "PR_SET_DUMPABLE");
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &s->program, 0, 0) != 0)
+    const struct sock_fprog *filter = limits->generated_code ? &s->generating : &s->strict;
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0) != 0)
         return fail(err, "seccomp");
     return true;
 }

@@ -20,12 +20,13 @@
  * archive into times then find it in memory. */
 #define SANDBOX_TZ "UTC0"
 
-struct sandbox; /* the filter, compiled once per worker */
+struct sandbox; /* the filters, compiled once per worker */
 
 struct sandbox_limits {
     int64_t memory;  /* bytes of address space beyond what is mapped on entry */
     int cpu_seconds; /* of processor time, then SIGXCPU */
     bool namespaces; /* leave the user, network, IPC and mount namespaces, if the kernel lets us */
+    bool generated_code; /* memory may be made executable: oneDNN writes its kernels at run time */
 };
 
 /* What a dying child could still say, in a page shared with its worker.  It is written by untrusted

@@ -1,10 +1,10 @@
-/* store: models, jobs and artifacts, behind one interface.
+/* store: models, data files, jobs and artifacts, behind one interface.
  *
  * All SQL of BPU Hub lives behind this header; SQLite (store_sqlite*.c) is the first backend and
  * tests/server/test_store.c is what every backend must pass.
  *
- * Data directory:  hub.db (WAL)   models/ab/abcdef…   artifacts/ab/abcdef…   tmp/
- * Models and artifacts are named by the SHA-256 of their content.
+ * Data directory:  hub.db (WAL)   models/ab/abcdef…   data/…   artifacts/…   tmp/
+ * Models, data files and artifacts are named by the SHA-256 of their content.
  * A file is written under tmp/, fsynced, renamed into place, its folder fsynced, and only then the
  * row that names it is committed (synchronous=FULL): acknowledged means durable.
  *
@@ -23,10 +23,11 @@
 
 struct store;
 
+/* A model, or a data file: "npz", "npy", "idx", with {"arrays"} as info. */
 struct store_model {
     char id[65]; /* SHA-256 in hex */
     char name[256];
-    char format[24]; /* "onnx", "torchscript", "pt2", "graph-json" */
+    char format[24]; /* "onnx", "torchscript", "pt2", "graph-json", "bpug" */
     int64_t bytes;
     int64_t created;
     const char
@@ -90,9 +91,22 @@ bool store_model_list(struct store *s, const char *cursor, int limit, struct are
                       struct store_model **items, size_t *count, char next[64],
                       struct bpu_error *err) BPU_CHECKED;
 
+/* The same for data files, which are no models and in no list of them.  Nothing removes one: any job
+ * may refer to it by an option. */
+bool store_data_add(struct store *s, const struct store_model *m, bool *existed,
+                    struct bpu_error *err) BPU_CHECKED;
+bool store_data_set_info(struct store *s, const char *id, const char *info,
+                         struct bpu_error *err) BPU_CHECKED;
+bool store_data_get(struct store *s, const char *id, struct arena *a, struct store_model *out,
+                    struct bpu_error *err) BPU_CHECKED;
+bool store_data_list(struct store *s, const char *cursor, int limit, struct arena *a,
+                     struct store_model **items, size_t *count, char next[64],
+                     struct bpu_error *err) BPU_CHECKED;
+
 /* Queues a job: j->model, kind, march, options, labels, project are read; the rest is filled in.
  * options and labels are JSON objects or NULL; options are stored with sorted keys, label values
- * must be strings. BPU_NOT_FOUND: no such model. An identical (model, kind, march, options, tool
+ * must be strings. BPU_NOT_FOUND: no such model; BPU_NO_DATA: an option names a data file that is not
+ * there (job_option_file()). An identical (model, kind, march, options, tool
  * version) that has succeeded is answered from the cache: the new job is born succeeded and shares
  * the artifacts.  idempotency_key may be NULL; with one that is known, *j becomes the earlier job,
  * or BPU_CONFLICT if that one asked for other work. */
@@ -142,8 +156,9 @@ bool store_job_finish(struct store *s, const char *id, const char *worker, enum 
 bool store_artifact_list(struct store *s, const char *job, struct arena *a,
                          struct store_artifact **items, size_t *count,
                          struct bpu_error *err) BPU_CHECKED;
-/* Path of a model's or an artifact's file; artifacts are stored by content. */
+/* Path of a model's, a data file's or an artifact's file; artifacts are stored by content. */
 void store_model_path(const struct store *s, const char *id, char *out, size_t n);
+void store_data_path(const struct store *s, const char *id, char *out, size_t n);
 void store_artifact_path(const struct store *s, const char *sha256, char *out, size_t n);
 /* Writes a file durably into the content store; fills a->sha256 and a->bytes. */
 bool store_artifact_write(struct store *s, const void *data, size_t size, struct store_artifact *a,

@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "core/job/job.h"
 #include "server/files.h"
 #include "server/json.h"
 #include "server/store_sqlite.h"
@@ -191,6 +192,39 @@ static bool cache_key(const struct store_job *j, const char *options, char hex[6
     return files_hash_end(&h, hex, err);
 }
 
+/* The files that options name are there; else the job would fail later, when nobody looks. */
+static bool files_check(struct store *s, const struct store_job *j, const json_t *options,
+                        struct arena *a, struct bpu_error *err)
+{
+    const char *key, *array;
+    json_t *value;
+    json_object_foreach((json_t *)options, key, value)
+    {
+        char id[65];
+        struct store_model file;
+        struct bpu_error missing = {0};
+        if (!job_option_file(j->kind, key))
+            continue;
+        if (!json_is_string(value) || !job_file_value(json_string_value(value), id, &array)) {
+            error_set(err, BPU_BAD_OPTION, NULL, "the option %s is not the id of a data file", key);
+            error_where(err, "/options/%.100s", key);
+            return error_hint(err, "Upload the file with POST /v1/data and give the id that it "
+                                   "answers with; :NAME behind it picks one array of an .npz.");
+        }
+        if (store_data_get(s, id, a, &file, &missing))
+            continue;
+        if (missing.code != BPU_NOT_FOUND) {
+            *err = missing;
+            return false;
+        }
+        error_set(err, BPU_NO_DATA, NULL, "the option %s names the data file %s, which is not here",
+                  key, id);
+        error_where(err, "/options/%.100s", key);
+        return error_hint(err, "Upload it with POST /v1/data first.");
+    }
+    return true;
+}
+
 /* The job that came first with this key: 1 found, 0 none, -1 failed or the key is for other work.
  */
 static int idempotent_job(struct store *s, const char *key, const char *hash, int64_t *n,
@@ -262,7 +296,8 @@ static bool job_add(struct store *s, struct store_job *j, const char *tool, cons
     int64_t n, cached;
     const char *options = canonical(j->options, "options", a, &objects[0], err);
     const char *labels = options ? canonical(j->labels, "labels", a, &objects[1], err) : NULL;
-    if (!labels || !labels_check(objects[1], err) || !cache_key(j, options, hash, err))
+    if (!labels || !labels_check(objects[1], err) || !files_check(s, j, objects[0], a, err) ||
+        !cache_key(j, options, hash, err))
         return false;
     int known = key ? idempotent_job(s, key, hash, &n, err) : 0;
     if (known != 0)

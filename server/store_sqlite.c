@@ -96,7 +96,7 @@ static bool make_fan(const char *dir, const char *name, struct bpu_error *err)
 
 struct store *store_open(const char *dir, struct bpu_error *err)
 {
-    static const char *const folders[] = {"models", "artifacts", "tmp"};
+    static const char *const folders[] = {"models", "data", "artifacts", "tmp"};
     char path[PATH_MAX];
     struct store *s = calloc(1, sizeof *s);
     if (!s || !(s->dir = strdup(dir))) {
@@ -113,7 +113,8 @@ struct store *store_open(const char *dir, struct bpu_error *err)
         if (!files_mkdirs(path, err))
             goto fail;
     }
-    if (!make_fan(dir, "models", err) || !make_fan(dir, "artifacts", err))
+    if (!make_fan(dir, "models", err) || !make_fan(dir, "data", err) ||
+        !make_fan(dir, "artifacts", err))
         goto fail;
     snprintf(path, sizeof path, "%s/hub.db", dir);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;

@@ -184,6 +184,8 @@ static void defaults_fill(struct worker *w, const struct worker_options *o)
         w->o.job = job_run;
     if (!w->o.warm_up)
         w->o.warm_up = job_warm_up;
+    if (!w->o.warm_up_floats)
+        w->o.warm_up_floats = job_warm_up_floats;
     if (gethostname(host, sizeof host - 1) != 0 || !*host)
         snprintf(host, sizeof host, "worker");
     if (getrandom(&tag, sizeof tag, 0) != (ssize_t)sizeof tag)

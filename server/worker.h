@@ -32,6 +32,7 @@ struct worker_options {
                                * costs milliseconds a job and the filter forbids it all anyway */
     worker_job_fn *job;       /* [job_run] */
     void (*warm_up)(void);    /* [job_warm_up] */
+    void (*warm_up_floats)(void); /* before the first job that computes in float [job_warm_up_floats] */
 };
 
 /* Runs until SIGTERM or SIGINT (then the job at hand gets two seconds to finish, or is given back).

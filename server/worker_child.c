@@ -1,6 +1,6 @@
 /* One job in its sandbox, and the post-mortem when it did not come back.
  *
- * The model is mapped before the descriptors are closed; from then on the child has its memory and
+ * The model and the job's other files are mapped before the descriptors are closed; from then on the child has its memory and
  * the pipe.  It leaves through _exit(): nothing of the worker's (exit handlers, stdio buffers, the
  * database) may run in it. */
 #define _GNU_SOURCE
@@ -45,16 +45,25 @@ static void on_progress(void *ctx, const char *stage, double done)
         _exit(2); /* the worker is gone, nobody wants the result */
 }
 
-static bool model_map(const struct worker_child *c, const void **data, struct bpu_error *err)
+static bool map(int fd, size_t size, const char *what, const void **data, struct bpu_error *err)
 {
     *data = "";
-    if (c->model_size == 0)
+    if (size == 0)
         return true;
-    void *p = mmap(NULL, c->model_size, PROT_READ, MAP_PRIVATE, c->model_fd, 0);
+    void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
-        return error_set(err, BPU_IO, NULL, "the model cannot be mapped: %s", strerror(errno));
+        return error_set(err, BPU_IO, NULL, "the %s cannot be mapped: %s", what, strerror(errno));
     *data = p;
     return true;
+}
+
+static bool map_all(const struct worker_child *c, struct job_request *q, const void **data,
+                    struct bpu_error *err)
+{
+    bool ok = map(c->model_fd, c->model_size, "model", data, err);
+    for (size_t i = 0; ok && i < q->file_count; i++)
+        ok = map(c->file_fds[i], q->files[i].size, q->files[i].option, &q->files[i].data, err);
+    return ok;
 }
 
 void worker_child_run(const struct worker_child *c)
@@ -62,11 +71,12 @@ void worker_child_run(const struct worker_child *c)
     struct bpu_error err = {0};
     struct job_result result = {0};
     struct progress progress = {.fd = c->pipe_fd};
+    struct job_request request = c->request;
     const void *data;
-    bool ok = model_map(c, &data, &err) &&
+    bool ok = map_all(c, &request, &data, &err) &&
               sandbox_detach(c->worker, c->null_fd, &progress.fd, &err) &&
               sandbox_enter(c->sandbox, &c->limits, c->note, &err) &&
-              c->job(&c->request, data, c->model_size, on_progress, &progress, &result, &err);
+              c->job(&request, data, c->model_size, on_progress, &progress, &result, &err);
     if (!ok && err.code == BPU_NONE)
         error_set(&err, BPU_SERVER, NULL, "the job failed without saying why");
     bool sent = ok ? wire_send_result(progress.fd, &result) : wire_send_error(progress.fd, &err);

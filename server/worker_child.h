@@ -17,6 +17,7 @@ struct worker_child {
     pid_t worker;
     int model_fd; /* open for reading */
     size_t model_size;
+    int file_fds[JOB_MAX_FILES]; /* of request.files, whose sizes are set */
     int pipe_fd; /* to write to */
     int null_fd;
 };

@@ -143,19 +143,56 @@ static bool options_read(const char *text, struct arena *a, struct job_request *
     return ok;
 }
 
+/* A file of the store, open for reading. */
+static bool file_open(const char *path, const char *what, const char *name, int *fd, size_t *size,
+                      struct bpu_error *err)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd >= 0 && fstat(*fd, &st) == 0) {
+        *size = (size_t)st.st_size;
+        return true;
+    }
+    error_set(err, BPU_IO, name, "the stored %s cannot be opened: %s", what, strerror(errno));
+    return error_hint(err, "Upload the %s again.", what);
+}
+
+/* The model, and the files that options name. */
+static bool files_open(const struct run *r, struct worker_child *c, struct bpu_error *err)
+{
+    char path[4352], id[65];
+    const char *array;
+    struct job_request *q = &c->request;
+    store_model_path(r->w->store, r->job->model, path, sizeof path);
+    if (!file_open(path, "model", r->job->model_name, &c->model_fd, &c->model_size, err))
+        return false;
+    for (size_t i = 0; i < q->option_count; i++) {
+        const struct job_option *o = &q->options[i];
+        if (!job_option_file(q->kind, o->key))
+            continue;
+        if (q->file_count == JOB_MAX_FILES || !job_file_value(o->value, id, &array))
+            return error_set(err, BPU_BAD_OPTION, o->key, "the option %s names no file", o->key);
+        struct job_file *f = &q->files[q->file_count];
+        f->option = o->key;
+        store_data_path(r->w->store, id, path, sizeof path);
+        if (!file_open(path, "data file", o->key, &c->file_fds[q->file_count++], &f->size, err))
+            return false;
+    }
+    return true;
+}
+
 static bool start(struct run *r, struct arena *a, struct bpu_error *err)
 {
     struct worker *w = r->w;
     const struct store_job *j = r->job;
-    char path[4352];
-    struct stat st;
     int pipes[2] = {-1, -1};
     bool ok = false;
     struct worker_child c = {
         .sandbox = w->sandbox,
         .limits = {.memory = w->o.job_memory,
                    .cpu_seconds = w->o.job_cpu_seconds,
-                   .namespaces = w->o.namespaces},
+                   .namespaces = w->o.namespaces,
+                   .generated_code = job_kind_floats(j->kind)},
         .note = w->note,
         .job = w->o.job,
         .request = {.kind = j->kind,
@@ -164,19 +201,14 @@ static bool start(struct run *r, struct arena *a, struct bpu_error *err)
                     .model_name = j->model_name,
                     .memory_quota = (size_t)w->o.job_memory},
         .worker = getpid(),
+        .model_fd = -1,
+        .file_fds = {-1, -1, -1, -1},
         .null_fd = w->null_fd,
     };
-    store_model_path(w->store, j->model, path, sizeof path);
-    c.model_fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (c.model_fd < 0 || fstat(c.model_fd, &st) != 0) {
-        error_set(err, BPU_IO, j->model_name, "the stored model cannot be opened: %s",
-                  strerror(errno));
-        error_hint(err, "Upload the model again.");
+    if (!options_read(j->options, a, &c.request, err) || !files_open(r, &c, err))
         goto out;
-    }
-    c.model_size = (size_t)st.st_size;
-    if (!options_read(j->options, a, &c.request, err))
-        goto out;
+    if (c.limits.generated_code)
+        w->o.warm_up_floats();
     if (pipe2(pipes, O_CLOEXEC) != 0) {
         error_set(err, BPU_SERVER, NULL, "no pipe for the job: %s", strerror(errno));
         goto out;
@@ -207,6 +239,9 @@ out:
             close(pipes[i]);
     if (c.model_fd >= 0)
         close(c.model_fd);
+    for (size_t i = 0; i < JOB_MAX_FILES; i++)
+        if (c.file_fds[i] >= 0)
+            close(c.file_fds[i]);
     return ok;
 }
 
@@ -227,10 +262,42 @@ static bool store_failure(struct run *r, const struct problem *p, bool again, st
     return ok;
 }
 
-/* model.json is what lists say of the model: it goes into the model's row and is no file of the job. */
-static bool is_model_info(const struct job_artifact *f)
+/* model.json and OPTION.data.json are what lists say of the model and of the data files: they go into
+ * their rows and are no files of the job. */
+static bool is_info(const struct job_artifact *f)
 {
-    return strcmp(f->name, "model.json") == 0;
+    size_t n = strlen(f->name), suffix = strlen(".data.json");
+    return strcmp(f->name, "model.json") == 0 ||
+           (n > suffix && strcmp(f->name + n - suffix, ".data.json") == 0);
+}
+
+/* The content of the option whose name the description's begins with. */
+static bool info_data_id(const struct store_job *j, const struct job_artifact *f, char id[65])
+{
+    const char *array;
+    char option[sizeof f->name];
+    json_t *options = json_loads(j->options, 0, NULL);
+    snprintf(option, sizeof option, "%.*s", (int)(strlen(f->name) - strlen(".data.json")), f->name);
+    const char *value = json_string_value(json_object_get(options, option));
+    bool ok = value && job_option_file(j->kind, option) && job_file_value(value, id, &array);
+    json_decref(options);
+    return ok;
+}
+
+/* Good to have, and no reason to lose a result. */
+static void store_info(struct run *r, const struct job_artifact *f)
+{
+    struct bpu_error lost = {0};
+    char id[65];
+    if (f->bytes.size >= JSON_MAX_BODY)
+        return;
+    bool ok = true;
+    if (strcmp(f->name, "model.json") == 0)
+        ok = store_model_set_info(r->w->store, r->job->model, buf_str(&f->bytes), &lost);
+    else if (info_data_id(r->job, f, id))
+        ok = store_data_set_info(r->w->store, id, buf_str(&f->bytes), &lost);
+    if (!ok)
+        worker_complain(r->w, f->name, &lost);
 }
 
 static bool store_success(struct run *r, struct bpu_error *err)
@@ -238,27 +305,23 @@ static bool store_success(struct run *r, struct bpu_error *err)
     struct worker *w = r->w;
     struct store_artifact files[JOB_MAX_ARTIFACTS] = {0};
     const struct job_result *result = &r->wire.result;
-    const struct job_artifact *info = NULL;
     size_t count = 0;
     for (size_t i = 0; i < result->artifact_count; i++) {
         const struct job_artifact *f = &result->artifacts[i];
-        if (is_model_info(f)) {
-            info = f;
+        if (is_info(f))
             continue;
-        }
         struct store_artifact *file = &files[count++];
         snprintf(file->name, sizeof file->name, "%s", f->name);
         snprintf(file->type, sizeof file->type, "%s", f->type);
         if (!store_artifact_write(w->store, f->bytes.data, f->bytes.size, file, err))
             return false;
     }
-    /* Both in one commit. The first is good to have and no reason to lose a verdict. */
-    struct bpu_error lost = {0};
+    /* All in one commit. */
     if (!store_begin(w->store, err))
         return false;
-    if (info && info->bytes.size < JSON_MAX_BODY &&
-        !store_model_set_info(w->store, r->job->model, buf_str(&info->bytes), &lost))
-        worker_complain(w, info->name, &lost);
+    for (size_t i = 0; i < result->artifact_count; i++)
+        if (is_info(&result->artifacts[i]))
+            store_info(r, &result->artifacts[i]);
     if (!store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
                           files, count, err)) {
         store_rollback(w->store);

@@ -176,12 +176,12 @@ export function node_info(n, findings, { onclose, onfindings }) {
                 `Folded: ${n.fold_reason}`,
                 n.folded_into && [', into ', h('span', { class: 'mono' }, n.folded_into)],
             ),
-        n.where?.scope &&
+        (n.where?.scope || n.where?.file) &&
             h(
                 'p',
                 { class: 'mono small muted' },
-                n.where.scope,
-                n.where.line ? ` line ${n.where.line}` : '',
+                n.where.scope ?? '',
+                n.where.file ? ` ${n.where.file}:${n.where.line ?? '?'}` : '',
             ),
         h(
             'p',

@@ -62,7 +62,7 @@ static struct arena_block *block_new(struct arena *a, size_t size, struct bpu_er
     return b;
 }
 
-void *arena_alloc(struct arena *a, size_t n, struct bpu_error *err)
+static void *take(struct arena *a, size_t n, bool clear, struct bpu_error *err)
 {
     if (a->fail_after >= 0 && a->fail_after-- == 0) {
         error_set(err, BPU_NO_MEMORY, NULL, "an allocation of %zu bytes was made to fail", n);
@@ -77,7 +77,8 @@ void *arena_alloc(struct arena *a, size_t n, struct bpu_error *err)
     if (b && b->size - b->offset >= n) {
         void *p = b->data + b->offset;
         b->offset += n;
-        memset(p, 0, n); /* may have been used before a rewind */
+        if (clear)
+            memset(p, 0, n); /* may have been used before a rewind */
         return p;
     }
     size_t size = FIRST_BLOCK;
@@ -93,6 +94,16 @@ void *arena_alloc(struct arena *a, size_t n, struct bpu_error *err)
     a->head = b;
     b->offset = n;
     return b->data;
+}
+
+void *arena_alloc(struct arena *a, size_t n, struct bpu_error *err)
+{
+    return take(a, n, true, err);
+}
+
+void *arena_reserve(struct arena *a, size_t n, struct bpu_error *err)
+{
+    return take(a, n, false, err);
 }
 
 void *arena_alloc_array(struct arena *a, size_t count, size_t size, struct bpu_error *err)

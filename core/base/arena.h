@@ -32,6 +32,8 @@ void arena_fini(struct arena *a);
 
 /* Zeroed memory, or NULL with *err set (quota, overflow or system).  n = 0 gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t n, struct bpu_error *err) BPU_CHECKED;
+/* The same without clearing: for buffers that are written before they are read. */
+void *arena_reserve(struct arena *a, size_t n, struct bpu_error *err) BPU_CHECKED;
 void *arena_alloc_array(struct arena *a, size_t count, size_t size, struct bpu_error *err)
     BPU_CHECKED;
 /* Typed short forms. */

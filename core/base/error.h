@@ -18,6 +18,7 @@
     X(BAD_OPTION, "bad_option", "An option is wrong", 400, 2)                                      \
     X(BAD_MARCH, "unknown_march", "The march is not known", 400, 2)                                \
     X(NOT_A_MODEL, "unrecognised_format", "The file is not a model that BPU Hub knows", 422, 3)    \
+    X(NOT_DATA, "unrecognised_data", "The file is not data that BPU Hub knows", 422, 3)            \
     X(BAD_MODEL, "bad_model", "The model is damaged or malformed", 422, 3)                         \
     X(UNSUPPORTED, "unsupported_model", "The model uses what BPU Hub does not read", 422, 3)       \
     X(SHAPE_NEEDED, "shape_needed", "An input shape is open", 422, 3)                              \
@@ -29,6 +30,7 @@
     X(SANDBOX, "sandbox_violation", "The job tried what its sandbox forbids", 422, 4)              \
     X(IO, "io_error", "Reading or writing failed", 500, 3)                                         \
     X(NOT_FOUND, "not_found", "There is no such thing", 404, 5)                                    \
+    X(NO_DATA, "unknown_data", "An option names a data file that is not here", 422, 5)             \
     X(CONFLICT, "conflict", "The state does not allow this", 409, 5)                               \
     X(SERVER, "server_error", "The server failed", 500, 5)
 

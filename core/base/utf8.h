@@ -29,4 +29,15 @@ static inline size_t utf8_character(const char *s, uint32_t *number)
     return n;
 }
 
+/* Puts a question mark in place of each byte that belongs to no character. */
+static inline void utf8_repair(char *s)
+{
+    uint32_t ignored;
+    for (size_t n; *s; s += n)
+        if ((n = utf8_character(s, &ignored)) == 0) {
+            *s = '?';
+            n = 1;
+        }
+}
+
 #endif

@@ -134,7 +134,9 @@ static bool judge_general(const struct subject *s, bool onnx, const struct limit
             if (list_states(s->c, own, l->quantity, onnx, 0) ||
                 list_states(s->c, own_reading, l->quantity, onnx, 0))
                 continue;
-            if (!judge_limits(s, one, onnx, row, NULL, severity))
+            struct subject as = *s;
+            as.general = l;
+            if (!judge_limits(&as, one, onnx, row, NULL, severity))
                 return false;
         }
     }
@@ -143,14 +145,45 @@ static bool judge_general(const struct subject *s, bool onnx, const struct limit
 
 /* ── one node ──────────────────────────────────────────────────────────────────────────────── */
 
-/* Looking for similar names is slow; a model full of unknown operators gets only so many. */
-#define MAX_SUGGESTED 64
+static const char *march_lacks(const struct checker *c, const char *name)
+{
+    const struct op *op = op_find(name);
+    const struct cell *t = op ? checker_torch_row(c, op->name) : NULL;
+    const struct onnx_cell *o = op && op->onnx ? checker_onnx_row(c, op->onnx) : NULL;
+    bool has = t ? t->support != SUPPORT_NO : o && o->placement == PLACEMENT_BPU;
+    return has ? "" : " (which the march does not have either)";
+}
+
+/* What to do about an operator that is in no row, once per name. known: it is spelt right. */
+static const char *unknown_hint(struct checker *c, const char *name, bool known)
+{
+    const char *near[3], *hint = hint_find(c->m, name);
+    if (hint)
+        return hint;
+    if ((hint = name_table_find(c->suggested, name)) != NULL)
+        return hint;
+    size_t count = known ? 0 : op_suggest(name, near, 3);
+    const char *meant = count > 0 && *march_lacks(c, near[0]) ? hint_find(c->m, near[0]) : NULL;
+    if (meant)
+        hint = arena_printf(c->a, c->err, "It looks like %s. %s", near[0], meant);
+    else if (count > 0)
+        hint =
+            arena_printf(c->a, c->err, "Names that look like it: %s%s%s%s%s%s%s%s.", near[0],
+                         march_lacks(c, near[0]), count > 1 ? ", " : "", count > 1 ? near[1] : "",
+                         count > 1 ? march_lacks(c, near[1]) : "", count > 2 ? ", " : "",
+                         count > 2 ? near[2] : "", count > 2 ? march_lacks(c, near[2]) : "");
+    else
+        hint = "Write it with operators of the table, or run it on the host.";
+    /* name_table holds pointers to what may be changed; this never is */
+    return hint && name_table_put(c->suggested, name, (void *)(uintptr_t)hint, c->err) ? hint
+                                                                                       : NULL;
+}
 
 static bool judge_unknown_operator(const struct subject *s)
 {
     struct checker *c = s->c;
     const struct node *n = s->n;
-    const char *name = n->op ? n->op->name : n->op_name, *near[3];
+    const char *name = n->op ? n->op->name : n->op_name;
     struct finding *f = finding_add(c, n, SEVERITY_ERROR, "unknown_operator");
     if (!f)
         return false;
@@ -158,14 +191,7 @@ static bool judge_unknown_operator(const struct subject *s)
         arena_printf(c->a, c->err, "%.200s is not in the operator table of %s", name, c->m->title);
     f->actual = json_quote(c, name);
     f->limit = "an operator of the table";
-    f->hint = hint_find(c->m, name);
-    size_t count = f->hint || c->suggested++ >= MAX_SUGGESTED ? 0 : op_suggest(name, near, 3);
-    if (count > 0)
-        f->hint = arena_printf(c->a, c->err, "Names that look like it: %s%s%s%s%s.", near[0],
-                               count > 1 ? ", " : "", count > 1 ? near[1] : "",
-                               count > 2 ? ", " : "", count > 2 ? near[2] : "");
-    else if (!f->hint)
-        f->hint = "Write it with operators of the table, or run it on the host.";
+    f->hint = unknown_hint(c, name, n->op != NULL);
     return f->message && f->actual && f->hint;
 }
 
@@ -187,7 +213,8 @@ static bool judge_unsupported(const struct subject *s)
     if (!f->hint)
         f->hint = "Replace it, or move it to the host before or behind the model.";
     f->row = s->ctx->torch->op;
-    return f->message && f->actual;
+    f->eager_replacement = NULL; /* a module of it would not run either */
+    return f->message && f->actual && rewrite_offer(s, f, Q_NONE, 0);
 }
 
 /* The ONNX table places the operator on the CPU. */
@@ -212,7 +239,7 @@ static bool judge_cpu(const struct subject *s, enum severity severity)
         f->hint = "Replace it, or move it to the host before or behind the model.";
     f->table = "onnx";
     f->row = o->op;
-    return f->message != NULL;
+    return f->message && rewrite_offer(s, f, Q_NONE, 0);
 }
 
 static bool judge_onnx(const struct subject *s, enum severity severity)
@@ -358,13 +385,14 @@ static void count_verdicts(struct checker *c)
     r->legal = r->error_count == 0;
 }
 
-static bool node_has_error(const struct checker *c)
+/* The first error of the node at hand, or NULL. */
+static const struct finding *first_error(const struct checker *c)
 {
     for (int i = c->first_finding; i < c->r->finding_count; i++) {
         if (c->r->findings[i].severity == SEVERITY_ERROR)
-            return true;
+            return &c->r->findings[i];
     }
-    return false;
+    return NULL;
 }
 
 static bool judge_all(struct checker *c)
@@ -379,8 +407,11 @@ static bool judge_all(struct checker *c)
             continue;
         if (!judge_node(c, n))
             return false;
-        if (node_has_error(c))
+        const struct finding *error = first_error(c);
+        if (error) {
+            c->ctx[i].todo = error->hint;
             continue; /* first things first */
+        }
         if (!judge_ranges(&s) || !judge_stubs(&s) || (advice && !judge_advice(&s)))
             return false;
     }
@@ -403,8 +434,9 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
     c.ctx = ARENA_ARRAY(g->arena, struct node_context, g->node_count, err);
     c.uses = ARENA_ARRAY(g->arena, enum use, g->value_count, err);
     c.users = graph_users_new(g, g->arena, err);
-    if (!r->verdicts || !r->induced || !r->fused_into || !r->values || !c.ctx || !c.uses ||
-        !c.users || !sort_rows(&c))
+    c.suggested = name_table_new(g->arena, err);
+    if (!c.suggested || !r->verdicts || !r->induced || !r->fused_into || !r->values || !c.ctx ||
+        !c.uses || !c.users || !sort_rows(&c))
         return NULL;
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = g->nodes[i];

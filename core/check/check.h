@@ -13,6 +13,27 @@
 enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_ADVICE };
 const char *severity_name(enum severity s);
 
+struct limit; /* core/march/limit.h */
+
+/* One layer of a rewrite; pairs are (h, w). Channels are 0 where it has none. */
+struct rewrite_step {
+    const char *op;
+    int64_t kernel[2], stride[2], padding[2], dilation[2];
+    int64_t in, out, groups;
+};
+
+/* Layers that do the work of one that the march forbids, themselves judged legal. */
+#define REWRITE_MAX_STEPS 16
+struct rewrite {
+    struct shape input; /* as the first layer reads it */
+    struct rewrite_step steps[REWRITE_MAX_STEPS];
+    int count;
+    int parts;     /* > 1: the one step so many times side by side */
+    bool joined;   /* … their outputs joined, else on parts of the input and added */
+    int64_t total; /* output channels of all parts together */
+    const char *why;
+};
+
 struct finding {
     const char *rule; /* "conv2d.kernel_h" */
     enum severity severity;
@@ -21,6 +42,7 @@ struct finding {
     const char *actual; /* JSON text of the actual value: 33, "reflect", [1,2] */
     const char *limit;  /* "1..31" */
     const char *hint;   /* what to do, or NULL */
+    const struct rewrite *rewrite; /* the hint as data, where it names other layers; or NULL */
     const char *eager_replacement; /* "horizon.nn.Exp" or NULL */
     bool induced;       /* caused by another node's fault (its shape or dtype is not known) */
     const char *table;  /* "torch" or "onnx" */
@@ -64,6 +86,26 @@ struct check_result {
     int note_count;
 };
 
+/* A limit as it was met: what was measured and on which side of the bound it lies. */
+struct limit_seen {
+    const struct limit *limit; /* as the data of the march holds it */
+    const char *row;           /* the row that led here, also where it refers to another one */
+    bool onnx;                 /* of the ONNX table */
+    bool relation;             /* its relation was judged, not its bounds */
+    bool within;
+    enum severity severity; /* of what is said if it does not hold */
+    bool is_number;
+    double number;
+    const char *text;
+    const char *const *words; /* of a set of axes or shapes */
+    int word_count;
+};
+/* Told of every limit that is measured; how tests know that each one was met on both sides. */
+struct check_observer {
+    void (*seen)(void *data, const struct limit_seen *what);
+    void *data;
+};
+
 struct check_options {
     double advice_us; /* < 0: no advice */
     /* dtype overrides: "dtype.NODE" = "qint16" among the options of the job */
@@ -76,6 +118,8 @@ struct check_options {
         const char *input, *source; /* "ddr", "pyramid", "resizer" */
     } *sources;
     size_t source_count;
+    const struct check_observer *observer; /* or NULL */
+    bool no_rewrites; /* how a rewrite itself is judged */
 };
 
 /* Judges g. The result lives in g's arena.  May mark nodes folded (batch norm behind a conv). */

@@ -78,18 +78,21 @@ static bool add_can_fuse(const struct node *n)
 /* Follows the chain behind convolution n. */
 static void fuse_chain(struct checker *c, struct node *n)
 {
-    if (n->output_count != 1)
+    /* A fused graph: the activation is the end, and behind a residual only a ReLU can come. */
+    bool residual = node_input(n, 1) != NULL;
+    c->ctx[n->index].sumin = residual;
+    if (n->output_count != 1 || node_string(n, "activation", NULL))
         return;
     const struct value *seen, *tail = n->outputs[0];
     struct node *next = only_reader(c, tail, &seen);
-    if (next && c->ctx[next->index].role == ROLE_BATCH_NORM && node_input(next, 0) == seen &&
-        next->output_count == 1) {
+    if (next && !residual && c->ctx[next->index].role == ROLE_BATCH_NORM &&
+        node_input(next, 0) == seen && next->output_count == 1) {
         next->fold = FOLD_BATCH_NORM;
         next->folded_into = n;
         tail = next->outputs[0];
         next = only_reader(c, tail, &seen);
     }
-    if (next && c->ctx[next->index].role == ROLE_ADD && add_can_fuse(next)) {
+    if (next && !residual && c->ctx[next->index].role == ROLE_ADD && add_can_fuse(next)) {
         c->ctx[next->index].host = n; /* of two convolutions, the later one takes the add */
         next = NULL;
     }

@@ -154,16 +154,6 @@ static const char *rule_suffix(struct checker *c, const struct limit *l)
     return name;
 }
 
-/* What to do: the quantity's advice, where a pool does not want that of a convolution. */
-static const char *todo(const struct subject *s, const struct limit *l)
-{
-    bool pool = s->n->op->class == OPC_POOL;
-    if (pool && (l->quantity == Q_KERNEL_H || l->quantity == Q_KERNEL_W))
-        return "Pool in several steps, one behind the other: an 8x8 pool is a 4x4 one and a 2x2 "
-               "one.";
-    return quantity_rows[l->quantity].todo[0] ? quantity_rows[l->quantity].todo : NULL;
-}
-
 /* The tables count channels under several names; one finding says it once. */
 static bool said_already(const struct subject *s, const char *suffix, const char *actual)
 {
@@ -220,10 +210,12 @@ static bool report(const struct subject *s, const struct limit *l, const struct 
                      reading ? reading : "", reading ? ")" : "");
     f->actual = actual;
     f->limit = limit;
-    f->hint = todo(s, l);
+    f->hint = todo_text(s, l, m, v, relation);
     f->table = src->onnx ? "onnx" : "torch";
     f->row = src->row;
-    return f->message != NULL;
+    double bound = l->has_max ? l->max - l->max_open : 0;
+    double over = m->is_number && bound > 0 ? m->number / bound : 0;
+    return f->message && rewrite_offer(s, f, l->quantity, over);
 }
 
 /* ── measuring against bounds ──────────────────────────────────────────────────────────────── */
@@ -272,6 +264,36 @@ static bool within(const struct limit *l, const struct measure *m)
     return !l->has_max || (l->max_open ? v < l->max : v <= l->max);
 }
 
+/* True if m lies within the limit; tells the observer. */
+static bool holds(const struct subject *s, const struct limit *l, const struct source *src,
+                  const struct measure *m, bool relation, bool yes)
+{
+    const struct check_observer *o = s->c->opt ? s->c->opt->observer : NULL;
+    if (o) {
+        const struct limit_seen seen = {
+            .limit = s->general ? s->general : l,
+            .row = src->row,
+            .onnx = src->onnx,
+            .relation = relation,
+            .within = yes,
+            .severity = l->value || l->advisory ? SEVERITY_WARNING : src->severity,
+            .is_number = m->is_number,
+            .number = m->number,
+            .text = m->text,
+            .words = m->words,
+            .word_count = m->word_count,
+        };
+        o->seen(o->data, &seen);
+    }
+    return yes;
+}
+
+static bool measured_within(const struct subject *s, const struct limit *l,
+                            const struct source *src, const struct measure *m)
+{
+    return holds(s, l, src, m, false, within(l, m));
+}
+
 /* The weight may be known by its attributes only. */
 static bool judge_weight(const struct subject *s, const struct limit *l, const struct source *src)
 {
@@ -283,21 +305,47 @@ static bool judge_weight(const struct subject *s, const struct limit *l, const s
     const struct value *v = l->quantity == Q_DTYPE ? given : &stand_in;
     struct subject plain = *s;
     plain.view = VIEW_SELF; /* the weight's own axes */
-    if (!v || !quantity_measure(&plain, l->quantity, v, &m) || within(l, &m))
+    if (!v || !quantity_measure(&plain, l->quantity, v, &m) || measured_within(s, l, src, &m))
         return true;
     return report(s, l, src, &m, given ? given : NULL, 0, false);
+}
+
+/* Convolutions and linear layers: a second operand is a residual, which limits name apart. */
+static bool is_fusable(const struct subject *s)
+{
+    return s->ctx->role == ROLE_CONV || s->ctx->role == ROLE_LINEAR;
+}
+
+/* What a residual add brings into the convolution that carries it out; NULL if there is none. */
+static const struct value *residual_of(const struct subject *s)
+{
+    const struct checker *c = s->c;
+    if (is_fusable(s) && node_input(s->n, 1)) /* fused in the file */
+        return node_input(s->n, 1);
+    for (int i = s->n->index + 1; s->ctx->sumin && i < c->g->node_count; i++) {
+        const struct node *add = c->g->nodes[i];
+        if (c->ctx[i].host != s->n || c->ctx[i].role != ROLE_ADD)
+            continue;
+        struct value *a = node_input(add, 0), *b = node_input(add, 1);
+        return a && value_source(a) == s->n->outputs[0] ? b : a;
+    }
+    return NULL;
 }
 
 /* Operand number i that a limit names, NULL at the end, *skip where it does not count. */
 static const struct value *operand_at(const struct subject *s, enum operand o, int i, bool *skip)
 {
     const struct node *n = s->n;
-    int inputs = n->input_count, outputs = o == OPERAND_BOTH_WAYS ? n->output_count : 0;
+    int inputs = is_fusable(s) && n->input_count > 1 ? 1 : n->input_count;
+    int outputs = o == OPERAND_BOTH_WAYS ? n->output_count : 0;
     *skip = false;
     switch (o) {
     case OPERAND_FIRST: return i == 0 ? node_input(n, 0) : NULL;
-    case OPERAND_GRID:
     case OPERAND_INDICES:
+        if (node_is(n, "torch.topk")) /* makes them */
+            return i == 0 && n->output_count > 1 ? n->outputs[1] : NULL;
+        return i == 0 ? node_input(n, 1) : NULL;
+    case OPERAND_GRID:
     case OPERAND_OTHER: return i == 0 ? node_input(n, 1) : NULL;
     case OPERAND_BIAS: return i == 0 ? node_param(n, "bias") : NULL;
     case OPERAND_RESULT:
@@ -307,7 +355,7 @@ static const struct value *operand_at(const struct subject *s, enum operand o, i
             return NULL;
         *skip = value_is_feature(n->outputs[n->output_count - 1]); /* values without index */
         return n->outputs[n->output_count - 1];
-    case OPERAND_SUMIN: return NULL; /* the fused add judges its own inputs */
+    case OPERAND_SUMIN: return i == 0 ? residual_of(s) : NULL;
     default: break;
     }
     if (i >= inputs + outputs)
@@ -325,7 +373,7 @@ static bool judge_operands(const struct subject *s, const struct limit *l, const
     bool skip;
     int more = 0;
     for (int i = 0; (v = operand_at(s, l->operand, i, &skip)) != NULL; i++) {
-        if (skip || !quantity_measure(s, l->quantity, v, &m) || within(l, &m))
+        if (skip || !quantity_measure(s, l->quantity, v, &m) || measured_within(s, l, src, &m))
             continue;
         if (!at_fault) {
             at_fault = v;
@@ -340,7 +388,8 @@ static bool judge_operands(const struct subject *s, const struct limit *l, const
 static bool judge_one(const struct subject *s, const struct limit *l, const struct source *src)
 {
     struct measure m;
-    if (l->relation && relation_holds(s, l->relation, &m) == 0 &&
+    int relation = l->relation ? relation_holds(s, l->relation, &m) : -1;
+    if (relation >= 0 && !holds(s, l, src, &m, true, relation) &&
         !report(s, l, src, &m, NULL, 0, true))
         return false;
     if (!l->has_min && !l->has_max && !l->in && !l->not_in && !l->power_of_two && !l->multiple_of)
@@ -349,7 +398,7 @@ static bool judge_one(const struct subject *s, const struct limit *l, const stru
         return judge_weight(s, l, src);
     if (quantity_rows[l->quantity].scope == S_VALUE)
         return judge_operands(s, l, src);
-    if (!quantity_measure(s, l->quantity, NULL, &m) || within(l, &m))
+    if (!quantity_measure(s, l->quantity, NULL, &m) || measured_within(s, l, src, &m))
         return true;
     return report(s, l, src, &m, NULL, 0, false);
 }
@@ -437,6 +486,13 @@ static bool relaxed(const struct subject *s, const struct limit *list, const str
     return false;
 }
 
+/* The torch table has the layer, and the layer is what the ONNX limit forbids: the two differ, and
+ * the torch table decides. */
+static bool contradicts(const struct subject *s, const struct limit *l)
+{
+    return s->onnx && l->quantity == Q_MODE && node_is(s->n, "torch.nn.ReplicationPad2d");
+}
+
 bool judge_limits(const struct subject *s, const struct limit *list, bool onnx, const char *row,
                   const char *reading, enum severity severity)
 {
@@ -450,6 +506,7 @@ bool judge_limits(const struct subject *s, const struct limit *list, bool onnx, 
             relaxed(&as, list, l))
             continue;
         bool plain = quantity_rows[l->quantity].kind != K_INFO;
+        src.severity = contradicts(&as, l) ? SEVERITY_WARNING : severity;
         if (plain ? !judge_one(&as, l, &src) : !judge_statement(&as, l, &src))
             return false;
     }

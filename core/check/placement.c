@@ -200,7 +200,7 @@ static bool report_segment(const struct placer *p, const struct segment *s)
                      all->cpu_segments, all->cpu_segments == 1 ? "" : "s", cost);
     f->actual = "\"CPU\"";
     f->limit = "BPU";
-    f->hint = n->op ? hint_find(c->m, n->op->name) : NULL;
+    f->hint = c->ctx[n->index].todo;
     if (!f->hint)
         f->hint = "Replace it, or move it before the first or behind the last layer of the BPU, "
                   "where it splits nothing.";

@@ -22,6 +22,8 @@ bool quantity_mode(const struct subject *s, const struct value *v, struct measur
         otherwise = "bilinear";
     else if (strcmp(name, "torch.nn.ReplicationPad2d") == 0)
         return measure_word(out, "replicate");
+    else if (strcmp(name, "torch.nn.ReflectionPad2d") == 0)
+        return measure_word(out, "reflect");
     else if (strstr(name, "Pad2d") || strstr(name, "functional.pad"))
         otherwise = "constant";
     else if (strstr(name, "Pixel"))

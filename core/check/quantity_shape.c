@@ -182,6 +182,10 @@ bool quantity_dim_other(const struct subject *s, const struct value *v, struct m
 bool quantity_dim_batch(const struct subject *s, const struct value *v, struct measure *out)
 {
     (void)s;
+    for (int i = 0; v && i < v->shape.rank - 2; i++) {
+        if (v->shape.dim[i] == 0)
+            return measure_number(out, 0);
+    }
     return v && v->shape.rank > 2 && largest(v, 0, v->shape.rank - 2, false, out);
 }
 

@@ -167,7 +167,7 @@ bool subject_axes(const struct subject *s, int64_t out[SHAPE_MAX_RANK], int *cou
     if (!a)
         a = node_attr(s->n, "dims");
     *count = 0;
-    if (!a || a->kind == ATTR_NONE) { /* all of them */
+    if (!a || a->kind == ATTR_NONE || (a->kind == ATTR_INTS && a->count == 0)) { /* all of them */
         for (int i = 0; i < rank; i++)
             out[(*count)++] = i;
         return true;

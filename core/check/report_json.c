@@ -4,6 +4,7 @@
 #include "core/base/version.h"
 #include "core/check/check.h"
 #include "core/check/json_write.h"
+#include "core/check/rules.h"
 #include "core/ops/op.h"
 
 static void write_shape(struct json_writer *w, const struct shape *s)
@@ -86,6 +87,8 @@ static void write_finding(struct json_writer *w, const struct finding *f)
     writer_raw(w, "actual", f->actual);
     writer_text(w, "limit", f->limit);
     writer_text(w, "hint", f->hint);
+    if (f->rewrite)
+        rewrite_json(w, f->rewrite);
     writer_text(w, "eager_replacement", f->eager_replacement);
     writer_text(w, "cause", f->induced ? "induced" : "direct");
     writer_text(w, "table", f->table);

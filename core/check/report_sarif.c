@@ -1,6 +1,8 @@
-/* SARIF 2.1.0, for code scanners: one run, one rule per rule id that occurs, one result per finding.
+/* SARIF 2.1.0, for code scanners: one run, one rule per rule id that occurs, one result per
+ * finding.
  *
- * The physical location is the uploaded file (with line or byte where the format has them), the logical one the node. */
+ * The physical location is the uploaded file (with line or byte where the format has them), the
+ * logical one the node. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,14 +16,15 @@ static const char *level_of(enum severity s)
     return s == SEVERITY_ERROR ? "error" : s == SEVERITY_WARNING ? "warning" : "note";
 }
 
-/* A file name as a relative URI reference. */
-static void write_uri(struct json_writer *w, const char *name)
+/* A file name as a relative URI reference; of a member of an archive the folders stay folders. */
+static void write_uri(struct json_writer *w, const char *name, bool member)
 {
     char uri[3 * 255 + 1];
     size_t n = 0;
     for (const unsigned char *p = (const unsigned char *)name; *p && n + 3 < sizeof uri; p++) {
         bool plain = (*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
-                     (*p >= 'a' && *p <= 'z') || strchr("-._~", *p);
+                     (*p >= 'a' && *p <= 'z') || strchr("-._~", *p) ||
+                     (member && *p == '/' && n > 0 && uri[n - 1] != '/');
         n += (size_t)snprintf(uri + n, sizeof uri - n, plain ? "%c" : "%%%02X", *p);
     }
     uri[n] = '\0';
@@ -33,6 +36,52 @@ static void write_message(struct json_writer *w, const char *key, const char *te
     writer_open(w, key, '{');
     writer_text(w, "text", text);
     writer_close(w, '}');
+}
+
+/* What a rule says that stands in no row of a table. */
+static const char *own_rule(const char *suffix)
+{
+    static const struct {
+        const char *suffix, *text;
+    } own[] = {
+        {"scales", "The inputs of a join have different scales"},
+        {"range", "The scale of a tensor does not reach the values that the layer can give"},
+        {"bias_overflow", "A quantized bias does not fit 32 bits"},
+        {"source_scale", "The scale of an input does not fit where it comes from"},
+        {"no_quant_stub", "A float input is not quantized by a QuantStub"},
+        {"no_dequant_stub", "A result leaves the model without a DeQuantStub"},
+        {"float_between", "A float operator stands between quantized ones"},
+        {"cpu_split", "A node off the BPU cuts the graph into parts"},
+        {"unknown_shape", "The shape of an input is not known"},
+        {"unknown_operator", "The operator is in no row of the operator tables"},
+        {"align_h", "Time is lost to padding the height"},
+        {"align_w", "Time is lost to padding the width"},
+        {"align_c", "Time is lost to padding the channels"},
+        {"tiny_map", "Time is lost to padding a small map"},
+        {"channels_in_group", "Time is lost to padding the input channels"},
+        {"channels_out_group", "Time is lost to padding the output channels"},
+        {"pyramid_", "The input does not fit the image pyramid"},
+        {"resizer_", "The input does not fit the resizer"},
+    };
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        size_t n = strlen(own[i].suffix);
+        if (own[i].suffix[n - 1] == '_' ? strncmp(suffix, own[i].suffix, n) == 0
+                                        : strcmp(suffix, own[i].suffix) == 0)
+            return own[i].text;
+    }
+    return NULL;
+}
+
+static void write_description(struct json_writer *w, const struct finding *f)
+{
+    const char *dot = strrchr(f->rule, '.'), *own = own_rule(dot ? dot + 1 : f->rule);
+    char text[256];
+    if (own)
+        snprintf(text, sizeof text, "%s", own);
+    else
+        snprintf(text, sizeof text, "%s of %s in the %s operator table", dot ? dot + 1 : f->rule,
+                 f->row ? f->row : f->rule, f->table ? f->table : "");
+    write_message(w, "shortDescription", text);
 }
 
 /* Rule ids in order of appearance; *index gets name → position + 1. */
@@ -51,14 +100,10 @@ static bool write_rules(struct json_writer *w, const struct check_result *r,
         positions[count] = count;
         if (!name_table_put(index, f->rule, &positions[count++], err))
             return false;
-        char text[256];
-        snprintf(text, sizeof text, "%s of the %s operator table", f->row ? f->row : f->rule,
-                 f->table ? f->table : "");
         writer_open(w, NULL, '{');
         writer_text(w, "id", f->rule);
-        write_message(w, "shortDescription", text);
-        if (f->hint)
-            write_message(w, "help", f->hint);
+        write_description(w, f);
+        write_message(w, "help", "Each result says what to do about it, with its own numbers.");
         writer_open(w, "defaultConfiguration", '{');
         writer_text(w, "level", level_of(f->severity));
         writer_close(w, '}');
@@ -74,7 +119,8 @@ static void write_location(struct json_writer *w, const struct report_head *h, c
     writer_open(w, NULL, '{');
     writer_open(w, "physicalLocation", '{');
     writer_open(w, "artifactLocation", '{');
-    write_uri(w, n && n->origin.file ? n->origin.file : h->model_name);
+    bool member = n && n->origin.file;
+    write_uri(w, member ? n->origin.file : h->model_name, member);
     if (!n || !n->origin.file)
         writer_int(w, "index", 0);
     writer_close(w, '}');
@@ -88,7 +134,8 @@ static void write_location(struct json_writer *w, const struct report_head *h, c
         writer_open(w, "logicalLocations", '[');
         writer_open(w, NULL, '{');
         writer_text(w, "name", n->name);
-        writer_text(w, "fullyQualifiedName", n->origin.scope ? n->origin.scope : n->name);
+        bool scope = n->origin.scope && *n->origin.scope;
+        writer_text(w, "fullyQualifiedName", scope ? n->origin.scope : n->name);
         writer_text(w, "kind", "member");
         writer_close(w, '}');
         writer_close(w, ']');
@@ -150,7 +197,7 @@ bool report_check_sarif(const struct check_result *r, const struct report_head *
     writer_open(&w, "artifacts", '[');
     writer_open(&w, NULL, '{');
     writer_open(&w, "location", '{');
-    write_uri(&w, h->model_name);
+    write_uri(&w, h->model_name, false);
     writer_close(&w, '}');
     writer_open(&w, "hashes", '{');
     writer_text(&w, "sha-256", h->model_id);

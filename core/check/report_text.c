@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/table.h"
 #include "core/check/check.h"
 
 static void put_clean(struct buf *out, const char *s)
@@ -46,25 +47,29 @@ static int by_weight(const void *a, const void *b)
     return strcmp(x->rule, y->rule);
 }
 
-/* Rules with how often and where; few rules exist, so a linear search is enough. */
+/* Rules with how often and where. A hostile file has as many rules as nodes. */
 static bool put_rules(const struct check_result *r, struct buf *out, struct bpu_error *err)
 {
-    struct rule_count *rules = calloc((size_t)r->finding_count, sizeof(*rules));
+    struct arena *a = r->graph->arena;
+    struct rule_count *rules = ARENA_ARRAY(a, struct rule_count, r->finding_count, err);
+    struct name_table *by_name[3] = {name_table_new(a, err), name_table_new(a, err),
+                                     name_table_new(a, err)};
     int count = 0;
     size_t width = 4;
-    if (!rules)
-        return error_set(err, BPU_NO_MEMORY, NULL, "no memory for the report");
+    if (!rules || !by_name[0] || !by_name[1] || !by_name[2])
+        return false;
     for (int i = 0; i < r->finding_count; i++) {
         const struct finding *f = &r->findings[i];
-        int k = 0;
-        while (k < count &&
-               (strcmp(rules[k].rule, f->rule) != 0 || rules[k].severity != f->severity))
-            k++;
-        if (k == count)
-            rules[count++] = (struct rule_count){.rule = f->rule, .severity = f->severity};
-        rules[k].findings++;
-        if (rules[k].node_count < 3)
-            rules[k].nodes[rules[k].node_count++] = f->node;
+        struct rule_count *rule = name_table_find(by_name[f->severity], f->rule);
+        if (!rule) {
+            rule = &rules[count++];
+            *rule = (struct rule_count){.rule = f->rule, .severity = f->severity};
+            if (!name_table_put(by_name[f->severity], f->rule, rule, err))
+                return false;
+        }
+        rule->findings++;
+        if (rule->node_count < 3)
+            rule->nodes[rule->node_count++] = f->node;
         if (strlen(f->rule) > width)
             width = strlen(f->rule);
     }
@@ -83,7 +88,6 @@ static bool put_rules(const struct check_result *r, struct buf *out, struct bpu_
         }
         buf_puts(out, rules[i].findings > rules[i].node_count ? ", …\n" : "\n");
     }
-    free(rules);
     return true;
 }
 

@@ -8,11 +8,15 @@
  *   advice.c     shapes that waste the hardware, in microseconds
  *   placement.c  which nodes leave the BPU, into how many parts that cuts the graph
  *   quantity_*.c one small function per quantity, condition.c, relation.c
- *   finding.c    messages made from limits, hints
+ *   finding.c    findings, hints for operators that a march does not have
+ *   rewrite.c    layers that do the work of a forbidden one; rewrite_find.c, rewrite_window.c and
+ *                rewrite_layout.c their candidates
+ *   todo.c       what to do about a limit, with the numbers of the node
  *   report_*.c   reports */
 #ifndef BPU_CHECK_RULES_H
 #define BPU_CHECK_RULES_H
 
+#include "core/base/table.h"
 #include "core/check/check.h"
 #include "core/march/limit.h"
 #include "core/ops/op.h"
@@ -42,6 +46,7 @@ struct node_context {
     const struct value *open_input;
     const struct cell *torch;
     const struct onnx_cell *onnx;
+    const char *todo; /* the hint of its first error, or NULL */
 };
 
 struct checker {
@@ -58,7 +63,8 @@ struct checker {
     const struct onnx_cell **onnx;
     size_t finding_capacity;
     int first_finding; /* of the node at hand */
-    int suggested;     /* unknown operators that were given names that look alike */
+    int rewrites_tried;
+    struct name_table *suggested; /* hints for unknown operators, by their name */
     struct bpu_error *err;
 };
 
@@ -72,6 +78,7 @@ struct subject {
     const struct node_context *ctx;
     enum view view;
     bool onnx; /* read in the words of the ONNX table */
+    const struct limit *general; /* the march's rule that is judged as if the row stated it */
 };
 
 /* A measured value: a number, or text as the sets of the data spell it, or several words. */
@@ -162,6 +169,20 @@ struct finding *finding_add(struct checker *c, const struct node *n, enum severi
 bool findings_sort(struct checker *c) BPU_CHECKED;
 /* True if the node at hand already has a finding of that rule. */
 bool finding_exists(const struct checker *c, const struct node *n, const char *rule_suffix);
+/* What to do about the limit, with the numbers of the node; NULL: nothing to say (todo.c). v: the operand at
+ * fault, or NULL. */
+const char *todo_text(const struct subject *s, const struct limit *l, const struct measure *m,
+                      const struct value *v, bool relation);
+/* Offers other layers as the hint of an error about quantity q (Q_NONE: the operator as a whole), which is
+ * `over` times its bound. */
+bool rewrite_offer(const struct subject *s, struct finding *f, enum quantity q, double over)
+    BPU_CHECKED;
+/* Builds the rewrite and judges it; true if it gives what the node gives and is legal. */
+bool rewrite_is_legal(const struct subject *s, const struct rewrite *w);
+const char *rewrite_text(struct checker *c, const struct rewrite *w, const struct shape *now);
+struct json_writer;
+void rewrite_json(struct json_writer *w, const struct rewrite *r);
+
 /* A legal rewrite for this operator on this march, or NULL. */
 const char *hint_find(const struct march *m, const char *op);
 const char *rule_key(struct checker *c, const struct node *n);

@@ -14,4 +14,8 @@
 bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
                        struct bpu_error *err) BPU_CHECKED;
 
+/* Appends g as .bpug: a stored zip archive of graph.json and weights.bin (core/import/bpug.h).
+ * Deterministic and stable as export_graph_json(). */
+bool export_bpug(const struct graph *g, struct buf *out, struct bpu_error *err) BPU_CHECKED;
+
 #endif

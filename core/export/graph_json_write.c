@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/export/export.h"
+#include "core/export/export_private.h"
 #include "core/ops/op.h"
 
 #define SMALL_TENSOR 64
@@ -375,7 +376,14 @@ static void put_node(struct buf *out, const struct node *n)
     buf_putc(out, '}');
 }
 
-static void put_tensor(struct buf *out, const struct value *v, bool with_data)
+size_t export_weights_place(const struct value *v, size_t *end)
+{
+    size_t at = (*end + EXPORT_WEIGHTS_ALIGN - 1) / EXPORT_WEIGHTS_ALIGN * EXPORT_WEIGHTS_ALIGN;
+    *end = at + v->constant->bytes;
+    return at;
+}
+
+static void put_tensor(struct buf *out, const struct value *v, enum export_data data, size_t *end)
 {
     int64_t elements = shape_elements(&v->shape);
     put_string(out, v->name);
@@ -383,8 +391,12 @@ static void put_tensor(struct buf *out, const struct value *v, bool with_data)
     put_shape(out, &v->shape);
     buf_printf(out, ", \"dtype\": \"%s\"", dtype_name(v->dtype));
     put_quant(out, &v->quant, 0);
-    if ((v->constant->data || elements == 0) && v->dtype != DT_UNKNOWN &&
-        (with_data || (elements >= 0 && elements <= SMALL_TENSOR))) {
+    if (data == EXPORT_FILE && export_in_weights(v)) {
+        size_t at = export_weights_place(v, end);
+        buf_printf(out, ", \"file\": \"weights.bin\", \"offset\": %zu, \"bytes\": %zu", at,
+                   v->constant->bytes);
+    } else if ((v->constant->data || elements == 0) && v->dtype != DT_UNKNOWN &&
+               (data != EXPORT_NO_DATA || (elements >= 0 && elements <= SMALL_TENSOR))) {
         buf_puts(out, ", \"data\": \"");
         if (v->constant->data)
             put_base64(out, v->constant->data, v->constant->bytes);
@@ -393,23 +405,40 @@ static void put_tensor(struct buf *out, const struct value *v, bool with_data)
     buf_putc(out, '}');
 }
 
-static void put_tensors(struct buf *out, const struct graph *g, bool with_data)
+bool export_is_tensor(const struct value *v)
+{
+    return v->producer ? is_constant_node(v->producer) : v->constant && !v->is_input;
+}
+
+bool export_in_weights(const struct value *v)
+{
+    return export_is_tensor(v) && v->constant->data && v->constant->bytes > 0 &&
+           v->dtype != DT_UNKNOWN;
+}
+
+static void put_tensors(struct buf *out, const struct graph *g, enum export_data data)
 {
     bool more = false;
+    size_t end = 0;
     for (int i = 0; i < g->value_count; i++) {
         const struct value *v = g->values[i];
-        bool tensor = v->producer ? is_constant_node(v->producer) : v->constant && !v->is_input;
-        if (!tensor)
+        if (!export_is_tensor(v))
             continue;
         if (!more)
             buf_puts(out, ",\n \"tensors\": {");
         put_separator(out, &more);
-        put_tensor(out, v, with_data);
+        put_tensor(out, v, data, &end);
     }
     buf_puts(out, more ? "}" : "");
 }
 
 bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
+                       struct bpu_error *err)
+{
+    return export_graph_text(g, out, with_data ? EXPORT_BASE64 : EXPORT_NO_DATA, err);
+}
+
+bool export_graph_text(const struct graph *g, struct buf *out, enum export_data data,
                        struct bpu_error *err)
 {
     bool more = false;
@@ -434,7 +463,7 @@ bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
     }
     buf_puts(out, "]");
     put_names(out, "outputs", g->outputs, g->output_count);
-    put_tensors(out, g, with_data);
+    put_tensors(out, g, data);
     for (int i = 0; i < g->note_count; i++) {
         buf_puts(out, i ? ", " : ",\n \"notes\": [");
         put_string(out, g->notes[i]);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <zip.h>
 
+#include "core/base/zip_write.h"
+
 enum {
     LOCAL_HEADER = 30,
     DIRECTORY_ENTRY = 46,
@@ -336,26 +338,19 @@ static const unsigned char *packed_bytes(const struct archive *z, const struct a
     return h + LOCAL_HEADER + name + extra;
 }
 
-static uint32_t crc_of(const unsigned char *p, size_t n)
-{
-    uint32_t table[16], crc = UINT32_MAX;
-    for (uint32_t i = 0; i < 16; i++) {
-        uint32_t c = i;
-        for (int k = 0; k < 4; k++)
-            c = c & 1 ? c >> 1 ^ 0xEDB88320u : c >> 1;
-        table[i] = c;
-    }
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc;
-}
-
 static void close_zip(void *zip)
 {
     zip_discard(zip);
+}
+
+/* libzip says nothing at all where its smallest allocations fail. */
+static enum bpu_code zip_code(zip_error_t *e)
+{
+    enum { Z_MEM = -4 }; /* Z_MEM_ERROR of zlib */
+    int code = zip_error_code_zip(e);
+    bool memory = code == ZIP_ER_MEMORY || code == ZIP_ER_OK ||
+                  (code == ZIP_ER_ZLIB && zip_error_code_system(e) == Z_MEM);
+    return memory ? BPU_NO_MEMORY : BPU_BAD_MODEL;
 }
 
 static bool open_zip(struct archive *z, struct bpu_error *err)
@@ -365,9 +360,9 @@ static bool open_zip(struct archive *z, struct bpu_error *err)
     zip_source_t *source = zip_source_buffer_create(z->data, z->size, 0, &ze);
     z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &ze) : NULL;
     if (!z->zip) {
-        error_set(err, zip_error_code_zip(&ze) == ZIP_ER_MEMORY ? BPU_NO_MEMORY : BPU_BAD_MODEL,
-                  "archive directory", "the zip archive cannot be opened: %s",
-                  zip_error_strerror(&ze));
+        error_set(err, zip_code(&ze), "archive directory", "the zip archive cannot be opened: %s",
+                  zip_error_code_zip(&ze) == ZIP_ER_OK ? "there is not enough memory"
+                                                       : zip_error_strerror(&ze));
         if (source)
             zip_source_free(source);
         zip_error_fini(&ze);
@@ -399,12 +394,16 @@ static unsigned char *inflate_member(struct archive *z, const struct archive_mem
         if (n > 0)
             got += (uint64_t)n;
     }
-    if (n < 0 || got != m->size) {
-        member_bad(err, BPU_BAD_MODEL, m->name, "the member \"%.150s\" cannot be unpacked: %s",
-                   m->name,
+    bool sum = m->size > 0 || m->crc == 0; /* of nothing, which libzip does not look at */
+    if (n < 0 || got != m->size || !sum) {
+        enum bpu_code code =
+            n < 0 ? zip_code(f ? zip_file_get_error(f) : zip_get_error(z->zip)) : BPU_BAD_MODEL;
+        member_bad(err, code, m->name, "the member \"%.150s\" cannot be unpacked: %s", m->name,
                    n < 0 ? (f ? zip_file_strerror(f) : zip_strerror(z->zip))
-                         : "its length is not the one that the directory gives");
-        error_hint(err, "The zip archive is damaged; save or download it again.");
+                   : sum ? "its length is not the one that the directory gives"
+                         : "its checksum is not the one that the directory gives");
+        if (code == BPU_BAD_MODEL)
+            error_hint(err, "The zip archive is damaged; save or download it again.");
         out = NULL;
     }
     if (f)
@@ -418,7 +417,7 @@ const unsigned char *archive_bytes(struct archive *z, const struct archive_membe
     const unsigned char *p = packed_bytes(z, m, err);
     if (!p || m->method != 0)
         return p ? inflate_member(z, m, err) : NULL;
-    if (checked && crc_of(p, (size_t)m->size) != m->crc) {
+    if (checked && zip_writer_crc(p, (size_t)m->size) != m->crc) {
         member_bad(err, BPU_BAD_MODEL, m->name,
                    "the bytes of member \"%.150s\" do not have the checksum that the archive gives",
                    m->name);

@@ -39,7 +39,7 @@ static bool read_head(struct json_reader *r, struct arena *a, struct bpu_error *
         !json_member(r->root, NULL, "opset", JSON_INTEGER, false, &opset, err) ||
         !json_member(r->root, NULL, "notes", JSON_ARRAY, false, &notes, err))
         return false;
-    r->g = graph_new(a, json_string_value(name), "graph-json", err);
+    r->g = graph_new(a, json_string_value(name), r->format, err);
     if (!r->g)
         return false;
     if (producer && !(r->g->producer = arena_strdup(a, json_string_value(producer), err)))
@@ -208,23 +208,28 @@ static bool infer_nodes(struct json_reader *r, struct bpu_error *err)
     return true;
 }
 
+struct graph *json_graph(struct json_reader *r, struct arena *a, struct bpu_error *err)
+{
+    struct graph *g = NULL;
+    size_t left = a->quota > a->used ? a->quota - a->used : 0;
+    r->root = json_read_text(r->req->data, r->req->size, left, err);
+    if (!r->root)
+        return NULL;
+    if (!read_head(r, a, err) || !json_tensors(r, err) || !read_inputs(r, err) ||
+        !json_nodes(r, err) || !read_outputs(r, err))
+        goto out;
+    node_lines(r);
+    if (!infer_nodes(r, err) || !json_folds(r, err))
+        goto out;
+    g = r->g;
+out:
+    json_decref(r->root);
+    return g;
+}
+
 struct graph *import_graph_json(struct arena *a, const struct import_request *req,
                                 struct bpu_error *err)
 {
-    struct json_reader r = {.req = req};
-    struct graph *g = NULL;
-    size_t left = a->quota > a->used ? a->quota - a->used : 0;
-    r.root = json_read_text(req->data, req->size, left, err);
-    if (!r.root)
-        return NULL;
-    if (!read_head(&r, a, err) || !json_tensors(&r, err) || !read_inputs(&r, err) ||
-        !json_nodes(&r, err) || !read_outputs(&r, err))
-        goto out;
-    node_lines(&r);
-    if (!infer_nodes(&r, err) || !json_folds(&r, err))
-        goto out;
-    g = r.g;
-out:
-    json_decref(r.root);
-    return g;
+    struct json_reader r = {.req = req, .format = "graph-json"};
+    return json_graph(&r, a, err);
 }

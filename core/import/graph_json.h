@@ -12,7 +12,8 @@
  *            one entry per output each, null where nothing is to be said
  *            folded? ({"why", "into"?}): graph_json_fold.c
  *            origin? ({"source_op", "scope", "file", "line", "byte"}, each ?)
- *   tensor   shape, dtype, scale?, zero_point?, axis? (0), data? (base64, little endian)
+ *   tensor   shape, dtype, scale?, zero_point?, axis? (0), data? (base64, little endian);
+ *            in a .bpug file ("weights.bin"), offset, bytes instead of data
  *
  * A scale is a number, or a list with one per channel along the axis; zero points go with it.
  * Attributes: an integer may stand for a list and for a float, null is None, and "inf", "-inf" and
@@ -25,12 +26,17 @@
 
 struct json_reader {
     const struct import_request *req;
+    const char *format;           /* of the graph: "graph-json" */
+    const unsigned char *weights; /* the weight file of a .bpug; NULL: there is none */
+    size_t weights_size;
     struct graph *g;
     json_t *root;
     bool tensors_left_out;    /* no "tensors" at all: params are names without content */
     struct node **file_nodes; /* in the order of the file */
 };
 
+/* The graph of the text r->req; r holds nothing else but format and weights. */
+struct graph *json_graph(struct json_reader *r, struct arena *a, struct bpu_error *err) BPU_CHECKED;
 /* "tensors": each becomes a constant; without "data" its content is not known. */
 bool json_tensors(struct json_reader *r, struct bpu_error *err) BPU_CHECKED;
 /* "nodes": creates them with their outputs, then links operands and params, then reads attributes.

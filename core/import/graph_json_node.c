@@ -130,16 +130,20 @@ static bool create_node(struct json_reader *r, size_t i, json_t *j, const struct
     return true;
 }
 
-/* True if the row of n knows a param of that name; LSTM weights carry a layer ("weight_ih_l0"). */
+/* True if the row of n knows a param of that name, or any ("*": recurrent layers, whose weights carry
+ * a layer and a direction, "weight_ih_l0_reverse"). */
 static bool param_known(const struct node *n, const char *name)
 {
     const char *list = n->op ? n->op->params : NULL;
     if (!list)
         return true;
+    /* Of fixed-point graphs: what the converter computes for sums of products and for functions. */
+    if (strcmp(name, "multiplier") == 0 || strcmp(name, "shift") == 0 || strcmp(name, "table") == 0)
+        return true;
     for (const char *word = list; *word;) {
         size_t length = strcspn(word, " ");
-        if (strncmp(name, word, length) == 0 &&
-            (name[length] == '\0' || strncmp(name + length, "_l", 2) == 0))
+        if ((length == 1 && *word == '*') ||
+            (strncmp(name, word, length) == 0 && name[length] == '\0'))
             return true;
         word += length + strspn(word + length, " ");
     }

@@ -1,11 +1,12 @@
 /* The "tensors" of a graph JSON: shape, dtype, scales, and the content as base64 of little-endian
- * bytes. */
+ * bytes, or as a place in the weight file of a .bpug, where it is used in place. */
 #include <string.h>
 
+#include "core/import/bpug.h"
 #include "core/import/graph_json.h"
 
-static const char *const tensor_keys[] = {"shape",      "dtype", "scale", "data",
-                                          "zero_point", "axis",  NULL};
+static const char *const tensor_keys[] = {"shape",      "dtype", "scale", "data",  "zero_point",
+                                          "axis",       "file",  "offset", "bytes", NULL};
 
 /* 0..63, or -1 for what is no base64 digit. */
 static int digit(unsigned char c)
@@ -77,6 +78,49 @@ static bool read_data(struct json_reader *r, const char *name, const json_t *dat
     return true;
 }
 
+static bool read_count(json_t *j, const struct json_at *at, const char *key, size_t *out,
+                       struct bpu_error *err)
+{
+    json_t *n;
+    if (!json_member(j, at, key, JSON_INTEGER, true, &n, err))
+        return false;
+    if (json_integer_value(n) < 0)
+        return json_fail(err, BPU_BAD_MODEL, AT_KEY(at, key), "\"%s\" is negative", key);
+    *out = (size_t)json_integer_value(n);
+    return true;
+}
+
+/* The content lies in the weight file beside the graph. */
+static bool read_place(struct json_reader *r, const char *name, json_t *j, const struct json_at *at,
+                       size_t expected, const unsigned char **out, struct bpu_error *err)
+{
+    const char *file;
+    size_t offset, bytes;
+    if (!json_text(j, at, "file", true, &file, err) || !read_count(j, at, "offset", &offset, err) ||
+        !read_count(j, at, "bytes", &bytes, err))
+        return false;
+    if (json_object_get(j, "data"))
+        return json_fail(err, BPU_BAD_MODEL, AT_KEY(at, "file"),
+                         "the tensor \"%s\" has both \"data\" and \"file\"", name);
+    if (strcmp(file, BPUG_WEIGHTS) != 0 || !r->weights) {
+        json_fail(err, BPU_BAD_MODEL, AT_KEY(at, "file"),
+                  "the content of \"%s\" is in the file \"%.80s\", which is not here", name, file);
+        return error_hint(err, "Only graphs in a .bpug archive have a file of weights, \"" BPUG_WEIGHTS
+                               "\"; a graph JSON by itself has \"data\".");
+    }
+    if (bytes != expected)
+        return json_fail(err, BPU_BAD_MODEL, AT_KEY(at, "bytes"),
+                         "the tensor \"%s\" has %zu bytes, but its shape and dtype take %zu", name,
+                         bytes, expected);
+    if (offset > r->weights_size || bytes > r->weights_size - offset)
+        return json_fail(err, BPU_BAD_MODEL, AT_KEY(at, "offset"),
+                         "bytes %zu to %zu of the weights are wanted for \"%s\", but they are only "
+                         "%zu bytes long",
+                         offset, offset + bytes, name, r->weights_size);
+    *out = r->weights + offset;
+    return true;
+}
+
 static bool read_tensor(struct json_reader *r, const char *name, json_t *j,
                         const struct json_at *at, struct bpu_error *err)
 {
@@ -95,13 +139,16 @@ static bool read_tensor(struct json_reader *r, const char *name, json_t *j,
         !json_member(j, at, "data", JSON_STRING, false, &data, err))
         return false;
     /* Other formats have tensors of strings and the like; without data they can be named. */
-    bool opaque = !data && json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0;
+    bool placed = json_object_get(j, "file") || json_object_get(j, "offset") || json_object_get(j, "bytes");
+    bool opaque = !data && !placed && json_is_string(d) && strcmp(json_string_value(d), "unknown") == 0;
     if (!opaque && !json_dtype(d, AT_KEY(at, "dtype"), &dtype, err))
         return false;
     /* json_shape() holds the count below INT64_MAX / 8, and no dtype is larger than 8 bytes. */
     size_t bytes = (size_t)shape_elements(&shape) * dtype_size(dtype);
     const unsigned char *content = NULL;
     if (data && !read_data(r, name, data, AT_KEY(at, "data"), &shape, dtype, bytes, &content, err))
+        return false;
+    if (placed && !read_place(r, name, j, at, bytes, &content, err))
         return false;
     struct value *v = graph_add_constant(r->g, name, &shape, dtype, content, bytes, err);
     return v &&

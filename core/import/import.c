@@ -22,11 +22,36 @@ static bool all_printable(const unsigned char *p, size_t n)
     return true;
 }
 
+/* Which zip archive it is shows in the name of its first member: torch.export writes the program or
+ * the weights first. */
+static bool begins_with_program(const unsigned char *p, size_t n)
+{
+    static const char *const names[] = {"serialized_exported_program.json", "models/",
+                                        "data/weights/", "data/aotinductor/", "archive_format"};
+    size_t length = n >= 30 ? p[26] | (size_t)p[27] << 8 : 0;
+    if (length == 0 || length > n - 30)
+        return false;
+    const unsigned char *name = p + 30, *slash = memchr(name, '/', length);
+    size_t folder = slash ? (size_t)(slash - name) + 1 : 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        size_t k = strlen(names[i]);
+        if ((length >= k && memcmp(name, names[i], k) == 0) ||
+            (length - folder >= k && memcmp(name + folder, names[i], k) == 0))
+            return true;
+    }
+    return false;
+}
+
 const char *import_detect(const void *head, size_t n)
 {
     const unsigned char *p = head;
+    /* The name of the first member stands behind the 30 bytes of its header, its length at byte 26. */
+    static const char graph[] = "graph.json";
+    if (n >= 40 && memcmp(p, "PK\x03\x04", 4) == 0 && p[26] == 10 && p[27] == 0 &&
+        memcmp(p + 30, graph, 10) == 0)
+        return "bpug";
     if (n >= 4 && memcmp(p, "PK\x03\x04", 4) == 0)
-        return "torchscript";
+        return begins_with_program(p, n) ? "pt2" : "torchscript";
     size_t start = skip_space(p, n);
     if (start < n && p[start] == '{')
         return "graph-json";
@@ -77,7 +102,8 @@ static void unrecognised(const struct import_request *req, struct bpu_error *err
                   req->data[0], req->size > 1 ? req->data[1] : 0u, req->size > 2 ? req->data[2] : 0u,
                   req->size > 3 ? req->data[3] : 0u);
     error_hint(err, "Accepted are ONNX files (torch.onnx.export), TorchScript archives "
-                    "(torch.jit.save of a trace) and BPU Hub graph JSON.");
+                    "(torch.jit.save of a trace), torch.export archives (.pt2) and BPU Hub graph "
+                    "JSON.");
 }
 
 struct graph *import_model(struct arena *a, const struct import_request *req, struct bpu_error *err)
@@ -92,7 +118,8 @@ struct graph *import_model(struct arena *a, const struct import_request *req, st
         g = import_graph_json(a, req, err);
     else
         g = import_torchscript(a, req, err);
-    if (!g || !import_options_used(req, g, err) || !graph_verify(g, err))
+    /* An allocation that failed where there was a default to go on with is an error all the same. */
+    if (!g || err->code != BPU_NONE || !import_options_used(req, g, err) || !graph_verify(g, err))
         return NULL;
     if (g->node_count == 0) {
         error_set(err, BPU_BAD_MODEL, "graph", "the graph has no nodes");

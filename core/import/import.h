@@ -2,7 +2,8 @@
  *
  *   bytes ─ import_detect ─┬ onnx_wire (bounds, skeleton) ─ protobuf-c ─ onnx_map (per operator) ─┐
  *                          ├ graph_json ──────────────────────────────────────────────────────────┼─ graph
- *                          └ archive ─ pickle, code (torchscript*) ───────────────────────────────┘
+ *                          └ archive ─┬ pickle, code (torchscript*) ────────────────────────────────┤
+ *                                     └ JSON program (pt2*) ───────────────────────────────────────┘
  * Each node is bound to the operator table and inferred as it arrives (op_apply), so that operators whose
  * meaning depends on constants (Reshape, Slice, Resize) see them folded. */
 #ifndef BPU_IMPORT_H
@@ -22,8 +23,8 @@ struct import_request {
     size_t option_count;
 };
 
-/* "onnx", "torchscript" (any zip archive until looked into), "graph-json", or NULL when the first n
- * bytes belong to no known format. n may be less than the file. */
+/* "onnx", "pt2", "torchscript" (any other zip archive until looked into), "bpug", "graph-json", or NULL
+ * when the first n bytes belong to no known format. n may be less than the file. */
 const char *import_detect(const void *head, size_t n);
 
 /* The graph, sorted and verified, every shape inferred. NULL with *err: what, where (byte offset, line, node,

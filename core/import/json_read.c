@@ -53,15 +53,27 @@ bool json_fail(struct bpu_error *err, enum bpu_code code, const struct json_at *
 #define BYTES_PER_CONTAINER 256
 #define BYTES_PER_ELEMENT 64
 
+/* jansson's reader of strings does not survive a malloc that fails (it goes on with what it has and
+ * reads beyond it), so what it may ask for is asked for here, once, and given back. */
+static bool memory_is_there(size_t need, struct bpu_error *err)
+{
+    void *volatile probe = malloc(need + 1);
+    if (!probe)
+        return error_set(err, BPU_NO_MEMORY, NULL, "there is not enough memory to read the JSON");
+    free(probe);
+    return true;
+}
+
 static bool bounds(const unsigned char *data, size_t size, size_t memory, struct bpu_error *err)
 {
-    size_t depth = 0, line = 1, line_start = 0, containers = 0, elements = 0;
-    for (size_t i = 0; i < size; i++) {
+    size_t depth = 0, line = 1, line_start = 0, containers = 0, elements = 0, longest = 0;
+    for (size_t i = 0, from; i < size; i++) {
         switch (data[i]) {
         case '"':
-            for (i++; i < size && data[i] != '"'; i++)
+            for (from = ++i; i < size && data[i] != '"'; i++)
                 if (data[i] == '\\')
                     i++;
+            longest = i - from > longest ? i - from : longest;
             break;
         case '{':
         case '[':
@@ -93,7 +105,7 @@ static bool bounds(const unsigned char *data, size_t size, size_t memory, struct
         return error_hint(err, "Leave out the weights (\"data\"): the checker needs shapes and "
                                "dtypes only. Or raise the job's memory limit.");
     }
-    return true;
+    return memory_is_there(need + 3 * longest, err); /* a string grows by doubling, then is copied */
 }
 
 json_t *json_read_text(const unsigned char *data, size_t size, size_t memory, struct bpu_error *err)
@@ -108,7 +120,7 @@ json_t *json_read_text(const unsigned char *data, size_t size, size_t memory, st
     json_t *root = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, &e);
     if (root)
         return root;
-    if (json_error_code(&e) == json_error_out_of_memory) {
+    if (json_error_code(&e) == json_error_out_of_memory || !e.text[0]) {
         error_set(err, BPU_NO_MEMORY, NULL, "there is not enough memory to read the JSON");
         return NULL;
     }

@@ -227,6 +227,34 @@ static const char *node_name(struct onnx_import *im, const Onnx__NodeProto *p, s
     return arena_printf(im->arena, im->err, "%s_%zu", p->op_type, i);
 }
 
+bool onnx_by_row(struct onnx_node *o, const struct onnx_row *row)
+{
+    struct graph *g = o->im->graph;
+    struct bpu_error *err = o->im->err;
+    if (row->adapt)
+        return row->adapt(o);
+    struct node *n = onnx_begin(o, row->torch, NULL);
+    if (!n)
+        return false;
+    for (int i = 0; i < o->in_count; i++)
+        if (!onnx_operand(o, n, o->in[i]))
+            return false;
+    for (const struct onnx_rename *r = row->renames; r->kind != ATTR_NONE; r++) {
+        bool ok = true;
+        if (r->kind == ATTR_INT)
+            ok = node_set_int(g, n, r->to, onnx_int(o, r->from, (int64_t)r->otherwise), err);
+        else if (r->kind == ATTR_BOOL)
+            ok = node_set_bool(g, n, r->to, onnx_int(o, r->from, (int64_t)r->otherwise), err);
+        else if (r->kind == ATTR_FLOAT)
+            ok = node_set_float(g, n, r->to, onnx_float(o, r->from, r->otherwise), err);
+        else if (r->kind == ATTR_STRING)
+            ok = node_set_string(g, n, r->to, onnx_string(o, r->from, r->text), err);
+        if (!ok)
+            return false;
+    }
+    return onnx_finish(o, n);
+}
+
 static bool translate(struct onnx_import *im, const Onnx__NodeProto *p, size_t index)
 {
     struct onnx_node o = {.im = im, .proto = p, .name = node_name(im, p, index)};
@@ -241,36 +269,19 @@ static bool translate(struct onnx_import *im, const Onnx__NodeProto *p, size_t i
             onnx_bad(&o, "input \"%s\" is produced by no node, input or initializer", p->input[i]);
             return error_hint(im->err, "The file is incomplete; export it again.");
         }
+    for (int i = 0; i < o.in_count; i++)
+        o.in[i] = onnx_inside(o.in[i]);
     bool standard = !p->domain || !p->domain[0] || strcmp(p->domain, "ai.onnx") == 0;
-    const struct onnx_row *row = standard ? onnx_row_find(p->op_type) : NULL;
+    bool microsoft = !standard && strcmp(p->domain, "com.microsoft") == 0;
+    const struct onnx_row *row = standard    ? onnx_row_find(p->op_type)
+                                 : microsoft ? onnx_microsoft_row_find(p->op_type)
+                                             : NULL;
     if (!row) {
         const char *name = standard ? arena_printf(im->arena, im->err, "onnx:%s", p->op_type)
                                     : arena_printf(im->arena, im->err, "%s:%s", p->domain, p->op_type);
         return name && onnx_opaque(&o, name);
     }
-    if (row->adapt)
-        return row->adapt(&o);
-    struct node *n = onnx_begin(&o, row->torch, NULL);
-    if (!n)
-        return false;
-    for (int i = 0; i < o.in_count; i++)
-        if (!onnx_operand(&o, n, o.in[i]))
-            return false;
-    struct graph *g = im->graph;
-    for (const struct onnx_rename *r = row->renames; r->kind != ATTR_NONE; r++) {
-        bool ok = true;
-        if (r->kind == ATTR_INT)
-            ok = node_set_int(g, n, r->to, onnx_int(&o, r->from, (int64_t)r->otherwise), im->err);
-        else if (r->kind == ATTR_BOOL)
-            ok = node_set_bool(g, n, r->to, onnx_int(&o, r->from, (int64_t)r->otherwise), im->err);
-        else if (r->kind == ATTR_FLOAT)
-            ok = node_set_float(g, n, r->to, onnx_float(&o, r->from, r->otherwise), im->err);
-        else if (r->kind == ATTR_STRING)
-            ok = node_set_string(g, n, r->to, onnx_string(&o, r->from, r->text), im->err);
-        if (!ok)
-            return false;
-    }
-    return onnx_finish(&o, n);
+    return onnx_by_row(&o, row);
 }
 
 /* Order of translation by depth-first search with a stack of our own: position + 1 in state while a node is open. */
@@ -408,7 +419,8 @@ struct graph *import_onnx(struct arena *a, const struct import_request *req, str
     im.value_info = name_table_new(a, err);
     im.outputs = name_table_new(a, err);
     im.used = name_table_new(a, err);
-    if (!im.graph || !im.values || !im.value_info || !im.outputs || !im.used)
+    im.integers = name_table_new(a, err);
+    if (!im.graph || !im.values || !im.value_info || !im.outputs || !im.used || !im.integers)
         return NULL;
     if (m->producer_name && m->producer_name[0]) {
         im.graph->producer = arena_printf(a, err, "%s %s", m->producer_name,
@@ -419,6 +431,6 @@ struct graph *import_onnx(struct arena *a, const struct import_request *req, str
     bool ok = read_opsets(&im, m) && add_info(&im, gp->value_info, gp->n_value_info) &&
               add_info(&im, gp->output, gp->n_output) && add_uses(&im, gp) && read_initializers(&im, gp) &&
               read_inputs(&im, gp) && read_nodes(&im, gp) && read_outputs(&im, gp) &&
-              graph_recompose(im.graph, err) && graph_sort(im.graph, err);
+              onnx_qfinish(&im) && graph_recompose(im.graph, err) && graph_sort(im.graph, err);
     return ok ? im.graph : NULL;
 }

@@ -5,6 +5,9 @@
  *   onnx_node.c     what the adapters build with
  *   onnx_map*.c     one adapter per operator: ONNX's operands and attributes → the operator table's
  *   onnx_quant.c    QuantizeLinear / DequantizeLinear become scales of values
+ *   onnx_qparam.c   scales and zero points, as operands of ONNX and as the graph has them
+ *   onnx_qoperator.c  operators that take quantized operands: QLinearConv …
+ *   onnx_qfinish.c  what can only be said of quantization when all nodes are read
  */
 #ifndef BPU_IMPORT_ONNX_H
 #define BPU_IMPORT_ONNX_H
@@ -22,6 +25,8 @@ struct onnx_import {
     struct name_table *value_info; /* ONNX name → Onnx__TypeProto: what the file declares */
     struct name_table *outputs;    /* ONNX names of the graph's outputs */
     struct name_table *used;       /* names that a node reads or that leave the graph */
+    struct name_table *integers;   /* names of values whose integers the file's nodes read */
+    int quantized_operators;       /* nodes that were read as the float operator they compute */
     int64_t opset;                 /* of the default domain */
 };
 
@@ -32,6 +37,7 @@ struct onnx_node {
     const char *name; /* its own, or "Conv_12" */
     struct value **in; /* resolved inputs; NULL where left out */
     int in_count;
+    const char *file_op; /* what the file calls it, where proto is a stand-in (onnx_qoperator.c) */
 };
 
 typedef bool onnx_adapt_fn(struct onnx_node *o);
@@ -53,6 +59,10 @@ struct onnx_row {
 
 /* NULL if this version maps no such operator: the node then stays outside the operator table. */
 const struct onnx_row *onnx_row_find(const char *op_type);
+/* The same of the domain com.microsoft. */
+const struct onnx_row *onnx_microsoft_row_find(const char *op_type);
+/* Translates o by its row. */
+bool onnx_by_row(struct onnx_node *o, const struct onnx_row *row);
 
 /* ── onnx_tensor.c ── */
 /* A constant value for t. name overrides t->name if not NULL. */
@@ -96,11 +106,17 @@ bool onnx_opaque(struct onnx_node *o, const char *op_name);
 onnx_adapt_fn onnx_conv, onnx_conv_transpose, onnx_pool, onnx_global_pool, onnx_batch_norm,
     onnx_gemm, onnx_matmul, onnx_clip, onnx_prelu, onnx_softmax, onnx_layer_norm, onnx_group_norm,
     onnx_lrn, onnx_recurrent, onnx_einsum, onnx_dropout, onnx_binary, onnx_variadic, onnx_gelu,
-    onnx_mod;
+    onnx_mod, onnx_relu;
 onnx_adapt_fn onnx_reshape, onnx_flatten, onnx_squeeze, onnx_unsqueeze, onnx_transpose, onnx_slice,
     onnx_gather, onnx_split, onnx_expand, onnx_tile, onnx_pad, onnx_resize, onnx_space, onnx_cast,
     onnx_constant, onnx_constant_of_shape, onnx_shape, onnx_reduce, onnx_arg, onnx_topk,
-    onnx_one_hot, onnx_trilu, onnx_cumsum, onnx_grid_sample, onnx_roi_align, onnx_range;
-onnx_adapt_fn onnx_quantize, onnx_dequantize;
+    onnx_one_hot, onnx_trilu, onnx_cumsum, onnx_grid_sample, onnx_roi_align, onnx_range,
+    onnx_bit_shift, onnx_eye_like;
+onnx_adapt_fn onnx_quantize, onnx_dequantize, onnx_dynamic_quantize, onnx_qlinear;
+
+/* ── onnx_qfinish.c ── */
+/* What a node reads for v: behind a DequantizeLinear that leaves the graph, the quantized value. */
+struct value *onnx_inside(struct value *v);
+bool onnx_qfinish(struct onnx_import *im);
 
 #endif

@@ -189,6 +189,8 @@ bool onnx_pool(struct onnx_node *o)
               node_set_bool(g, n, "ceil_mode", onnx_int(o, "ceil_mode", 0), err);
     if (ok && max && o->proto->n_output > 1)
         ok = node_set_bool(g, n, "return_indices", true, err);
+    if (ok && max && onnx_int(o, "storage_order", 0))
+        ok = node_set_int(g, n, "storage_order", 1, err);
     if (ok && !max)
         ok = node_set_bool(g, n, "count_include_pad", onnx_int(o, "count_include_pad", 0), err);
     return ok && onnx_finish(o, n);

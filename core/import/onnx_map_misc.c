@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/import/onnx.h"
+#include "core/import/onnx_qparam.h"
 #include "core/ops/op.h"
 
 enum { LIST_MAX = 4 * SHAPE_MAX_RANK };
@@ -44,6 +44,14 @@ bool onnx_mod(struct onnx_node *o)
     return n && mark_scalar(o, n) && onnx_finish(o, n);
 }
 
+bool onnx_bit_shift(struct onnx_node *o)
+{
+    bool left = strcmp(onnx_string(o, "direction", ""), "LEFT") == 0;
+    struct node *n =
+        begin_all(o, left ? "torch.bitwise_left_shift" : "torch.bitwise_right_shift");
+    return n && onnx_finish(o, n);
+}
+
 /* Sum, Max, Min of one, two or many operands: a chain of two-operand nodes. */
 bool onnx_variadic(struct onnx_node *o)
 {
@@ -80,6 +88,8 @@ bool onnx_clip(struct onnx_node *o)
     struct value *min = onnx_in(o, 1), *max = onnx_in(o, 2);
     bool known = (!min || constant_real(min, 0, &lo)) && (!max || constant_real(max, 0, &hi));
     struct node *n;
+    lo = onnx_real_of(o, min, lo);
+    hi = onnx_real_of(o, max, hi);
     if (!known) {
         n = begin_all(o, "torch.clamp");
         return n && onnx_finish(o, n);
@@ -97,6 +107,19 @@ bool onnx_clip(struct onnx_node *o)
            (lo > -3.4e38 ? node_set_float(g, n, "min", lo, err) : node_set_none(g, n, "min", err)) &&
            (hi < 3.4e38 ? node_set_float(g, n, "max", hi, err) : node_set_none(g, n, "max", err)) &&
            onnx_finish(o, n);
+}
+
+/* Over integers with a zero point, 0 is not where the real numbers have it. */
+bool onnx_relu(struct onnx_node *o)
+{
+    struct value *x = onnx_in(o, 0);
+    double least = x && onnx_is_integer(o->im, x) ? onnx_real_of_integer(x, 0, 0) : 0;
+    struct node *n = begin_first(o, least != 0 ? "torch.clamp" : "torch.nn.ReLU");
+    if (n && least != 0 &&
+        (!node_set_float(o->im->graph, n, "min", least, o->im->err) ||
+         !node_set_none(o->im->graph, n, "max", o->im->err)))
+        return false;
+    return n && onnx_finish(o, n);
 }
 
 bool onnx_prelu(struct onnx_node *o)
@@ -268,8 +291,12 @@ bool onnx_cumsum(struct onnx_node *o)
     int64_t axis;
     if (!onnx_in(o, 1) || !constant_int(onnx_in(o, 1), 0, &axis))
         return onnx_opaque(o, "torch.cumsum");
+    struct graph *g = o->im->graph;
     struct node *n = begin_first(o, "torch.cumsum");
-    return n && node_set_int(o->im->graph, n, "dim", axis, o->im->err) && onnx_finish(o, n);
+    return n && node_set_int(g, n, "dim", axis, o->im->err) &&
+           (!onnx_int(o, "exclusive", 0) || node_set_bool(g, n, "exclusive", true, o->im->err)) &&
+           (!onnx_int(o, "reverse", 0) || node_set_bool(g, n, "reverse", true, o->im->err)) &&
+           onnx_finish(o, n);
 }
 
 /* ── constants and shapes ── */
@@ -279,6 +306,13 @@ bool onnx_cast(struct onnx_node *o)
     enum dtype to = onnx_dtype((int32_t)onnx_int(o, "to", 0));
     if (to == DT_UNKNOWN)
         return onnx_opaque(o, "torch.Tensor.to");
+    struct value *x = onnx_in(o, 0);
+    /* PyTorch writes Q ─ Cast to the type that it has already ─ DQ. */
+    if (x && dtype_is_quantized(x->dtype) && onnx_qparam_dtype(to) == x->dtype &&
+        onnx_is_integer(o->im, x)) {
+        struct node *same = begin_first(o, "torch.nn.Identity");
+        return same && onnx_finish(o, same);
+    }
     struct node *n = begin_first(o, "torch.Tensor.to");
     return n && node_set_string(o->im->graph, n, "dtype", dtype_name(to), o->im->err) &&
            onnx_finish(o, n);
@@ -350,6 +384,17 @@ bool onnx_constant_of_shape(struct onnx_node *o)
            node_set_string(im->graph, n, "dtype", dtype_name(dtype), im->err) && onnx_finish(o, n);
 }
 
+bool onnx_eye_like(struct onnx_node *o)
+{
+    struct graph *g = o->im->graph;
+    struct node *n = begin_first(o, "torch.eye_like");
+    enum dtype dtype = onnx_dtype((int32_t)onnx_int(o, "dtype", 0));
+    return n && node_set_int(g, n, "k", onnx_int(o, "k", 0), o->im->err) &&
+           (dtype == DT_UNKNOWN ||
+            node_set_string(g, n, "dtype", dtype_name(dtype), o->im->err)) &&
+           onnx_finish(o, n);
+}
+
 bool onnx_shape(struct onnx_node *o)
 {
     struct node *n = begin_first(o, "torch.Tensor.size");
@@ -368,10 +413,11 @@ bool onnx_range(struct onnx_node *o)
 bool onnx_one_hot(struct onnx_node *o)
 {
     int64_t depth;
-    if (!onnx_in(o, 1) || !constant_int(onnx_in(o, 1), 0, &depth) || onnx_int(o, "axis", -1) != -1)
+    if (!onnx_in(o, 1) || !constant_int(onnx_in(o, 1), 0, &depth))
         return onnx_opaque(o, "torch.one_hot");
-    struct node *n = begin_first(o, "torch.one_hot");
+    struct node *n = begin_all(o, "torch.one_hot");
     return n && node_set_int(o->im->graph, n, "num_classes", depth, o->im->err) &&
+           node_set_int(o->im->graph, n, "dim", onnx_int(o, "axis", -1), o->im->err) &&
            onnx_finish(o, n);
 }
 
@@ -391,11 +437,36 @@ bool onnx_roi_align(struct onnx_node *o)
     struct graph *g = o->im->graph;
     struct bpu_error *err = o->im->err;
     int64_t size[2] = {onnx_int(o, "output_height", 1), onnx_int(o, "output_width", 1)};
+    const char *coordinates = onnx_string(o, "coordinate_transformation_mode",
+                                          o->im->opset < 16 ? "output_half_pixel" : "half_pixel");
     struct node *n = begin_all(o, "torchvision.ops.RoIAlign");
     return n && node_set_ints(g, n, "output_size", size, 2, err) &&
            node_set_float(g, n, "spatial_scale", onnx_float(o, "spatial_scale", 1), err) &&
            node_set_int(g, n, "sampling_ratio", onnx_int(o, "sampling_ratio", 0), err) &&
+           node_set_string(g, n, "mode", onnx_string(o, "mode", "avg"), err) &&
+           node_set_bool(g, n, "aligned", strcmp(coordinates, "half_pixel") == 0, err) &&
            onnx_finish(o, n);
+}
+
+/* The activations that every direction uses: PyTorch's, or "relu" of a plain RNN, or what nobody runs. */
+static bool recurrent_activations(struct onnx_node *o, struct node *n)
+{
+    static const char *const lstm[] = {"Sigmoid", "Tanh", "Tanh"}, *const rnn[] = {"Tanh"},
+                             *const relu[] = {"Relu"};
+    const Onnx__AttributeProto *a = onnx_attr(o, "activations");
+    size_t each = o->proto->op_type[0] == 'L' ? 3 : o->proto->op_type[0] == 'G' ? 2 : 1;
+    const char *const *want = each == 1 ? rnn : lstm;
+    bool usual = !onnx_int(o, "input_forget", 0), all_relu = each == 1 && a && a->n_strings > 0;
+    for (size_t i = 0; a && i < a->n_strings; i++) {
+        const ProtobufCBinaryData *s = &a->strings[i];
+        const char *name = want[i % each];
+        usual &= s->len == strlen(name) && memcmp(s->data, name, s->len) == 0;
+        all_relu &= s->len == strlen(relu[0]) && memcmp(s->data, relu[0], s->len) == 0;
+    }
+    if (all_relu)
+        return node_set_string(o->im->graph, n, "nonlinearity", "relu", o->im->err);
+    return usual || node_set_string(o->im->graph, n, "activations", "other than PyTorch's",
+                                    o->im->err);
 }
 
 /* ONNX lays out [steps, directions, batch, hidden], unlike PyTorch; the operator table knows that of its origin. */
@@ -403,16 +474,26 @@ bool onnx_recurrent(struct onnx_node *o)
 {
     struct graph *g = o->im->graph;
     struct bpu_error *err = o->im->err;
-    static const char *const params[] = {NULL, "weight_ih", "weight_hh", "bias"};
+    /* Operands from 5 on are states: operands here too. */
+    static const char *const params[] = {NULL,   "weight_ih",      "weight_hh", "bias",
+                                         "sequence_lens", NULL, NULL,        "peephole"};
     const struct value *x = onnx_in(o, 0);
-    bool both = strcmp(onnx_string(o, "direction", "forward"), "bidirectional") == 0;
+    const char *direction = onnx_string(o, "direction", "forward");
+    bool both = strcmp(direction, "bidirectional") == 0, reverse = strcmp(direction, "reverse") == 0;
     struct node *n = begin_first(o, onnx_row_find(o->proto->op_type)->torch);
-    bool ok = n && node_set_int(g, n, "hidden_size", onnx_int(o, "hidden_size", 0), err) &&
+    bool ok = n && (!(onnx_in(o, 5) || onnx_in(o, 6)) || onnx_operand(o, n, onnx_in(o, 5))) &&
+              (!onnx_in(o, 6) || onnx_operand(o, n, onnx_in(o, 6))) &&
+              recurrent_activations(o, n) &&
+              (!reverse || node_set_bool(g, n, "reverse", true, err)) &&
+              (!onnx_attr(o, "clip") || node_set_float(g, n, "clip", onnx_float(o, "clip", 0), err)) &&
+              (!onnx_int(o, "linear_before_reset", 0) ||
+               node_set_bool(g, n, "linear_before_reset", true, err)) &&
+              node_set_int(g, n, "hidden_size", onnx_int(o, "hidden_size", 0), err) &&
               node_set_bool(g, n, "bidirectional", both, err) &&
               node_set_bool(g, n, "batch_first", onnx_int(o, "layout", 0), err);
     if (ok && x && x->shape.rank == 3)
         ok = node_set_int(g, n, "input_size", x->shape.dim[2], err);
-    for (int i = 1; ok && i < 4 && onnx_in(o, i); i++)
-        ok = node_add_param(g, n, params[i], o->in[i], err);
+    for (int i = 1; ok && i < 8; i++)
+        ok = !params[i] || !onnx_in(o, i) || node_add_param(g, n, params[i], o->in[i], err);
     return ok && onnx_finish(o, n);
 }

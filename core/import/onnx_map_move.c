@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/checked.h"
-#include "core/import/onnx.h"
+#include "core/import/onnx_qparam.h"
 #include "core/ops/op.h"
 
 enum { LIST_MAX = 4 * SHAPE_MAX_RANK };
@@ -308,12 +308,18 @@ bool onnx_pad(struct onnx_node *o)
     else if (strcmp(mode, "wrap") == 0)
         mode = "circular";
     double value = onnx_float(o, "value", 0);
-    if (onnx_in(o, 2) && !constant_real(onnx_in(o, 2), 0, &value))
+    bool computed = onnx_in(o, 2) && !constant_real(onnx_in(o, 2), 0, &value);
+    if (computed)
         value = 0;
+    value = onnx_real_of(o, onnx_in(o, 2), value);
+    if (!onnx_in(o, 2) && onnx_is_integer(o->im, o->in[0]))
+        value = onnx_real_of_integer(x, 0, value); /* the integer 0, wherever the zero point is */
     struct node *n = begin_unary(o, "torch.nn.functional.pad");
     if (!n || !node_set_ints(o->im->graph, n, "pad", torch, rank ? used : 0, o->im->err) ||
         !node_set_string(o->im->graph, n, "mode", mode, o->im->err) ||
-        !node_set_float(o->im->graph, n, "value", value, o->im->err) || !onnx_finish(o, n))
+        !node_set_float(o->im->graph, n, "value", value, o->im->err) ||
+        (computed && !node_set_bool(o->im->graph, n, "undetermined", true, o->im->err)) ||
+        !onnx_finish(o, n))
         return false;
     /* PyTorch writes a Pad of nothing in front of every average pool. */
     bool nothing = true;
@@ -417,6 +423,12 @@ bool onnx_resize(struct onnx_node *o)
                              onnx_string(o, "nearest_mode",
                                          o->im->opset < 11 ? "floor" : "round_prefer_floor"),
                              err);
+    if (ok && onnx_attr(o, "cubic_coeff_a"))
+        ok = node_set_float(g, n, "cubic_coeff_a", onnx_float(o, "cubic_coeff_a", -.75), err);
+    if (ok && onnx_int(o, "exclude_outside", 0))
+        ok = node_set_bool(g, n, "exclude_outside", true, err);
+    if (ok && onnx_int(o, "antialias", 0))
+        ok = node_set_bool(g, n, "antialias", true, err);
     return ok && onnx_finish(o, n);
 }
 

@@ -9,7 +9,8 @@ bool onnx_bad(const struct onnx_node *o, const char *fmt, ...)
 {
     char where[256];
     va_list ap;
-    snprintf(where, sizeof where, "node \"%s\" (%s)", o->name, o->proto->op_type);
+    snprintf(where, sizeof where, "node \"%s\" (%s)", o->name,
+             o->file_op ? o->file_op : o->proto->op_type);
     va_start(ap, fmt);
     error_vset(o->im->err, BPU_BAD_MODEL, where, fmt, ap);
     va_end(ap);
@@ -201,5 +202,6 @@ bool onnx_opaque(struct onnx_node *o, const char *op_name)
             return false;
         declared_shape(o->im, o->proto->output[i], v);
     }
-    return true;
+    /* Without its attributes the row would mean something else: nothing executes it. */
+    return node_set_bool(o->im->graph, n, "undetermined", true, o->im->err);
 }

@@ -1,186 +1,179 @@
-/* QuantizeLinear and DequantizeLinear: pairs of them say what scale a value has.
- *
- * Seen from the BPU, a value between Q and DQ is a quantized feature map, and the operator behind DQ works on it:
- *     conv ─ Q ─ DQ ─ conv        →  conv ══ qint8, scale ══ conv
- * Q behind an operator gives the operator's own result dtype and scale, and is folded; DQ behind Q or behind an
- * int8 constant is folded.  Q on a float input of the graph stays as QuantStub, DQ towards an
- * output of the graph stays as DeQuantStub. */
-#include <math.h>
+/* QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear, of the standard's domain and of
+ * com.microsoft: pairs of the first two say what scale a value has (quant_pair.h). */
+#include <stdio.h>
 #include <string.h>
 
-#include "core/import/onnx.h"
+#include "core/import/onnx_qparam.h"
+#include "core/import/quant_pair.h"
 #include "core/ops/op.h"
 
-static enum dtype quantized(enum dtype storage)
+static const char *type_name(int64_t data_type)
 {
-    switch (storage) {
-    case DT_UINT8: return DT_QUINT8;
-    case DT_INT16: return DT_QINT16;
-    case DT_INT32: return DT_QINT32;
-    default: return DT_QINT8;
-    }
+    static const char *const small[] = {"float8e4m3fn",   "float8e4m3fnuz", "float8e5m2",
+                                        "float8e5m2fnuz", "uint4",          "int4",
+                                        "float4e2m1"};
+    enum { FIRST = 17, COUNT = sizeof small / sizeof small[0] };
+    enum dtype t = data_type > 0 && data_type < FIRST ? onnx_dtype((int32_t)data_type) : DT_UNKNOWN;
+    if (data_type >= FIRST && data_type < FIRST + COUNT)
+        return small[data_type - FIRST];
+    return t == DT_UNKNOWN ? "another type" : dtype_name(t);
 }
 
-/* Scale and zero point from inputs 1 and 2. *known false if they are computed from the data. */
-static bool read_quant(struct onnx_node *o, const struct value *x, struct quant *q,
-                       enum dtype *storage, bool *known)
+/* What newer opsets can ask for and no BPU does. */
+static bool refuse_newer(struct onnx_node *o)
 {
-    struct onnx_import *im = o->im;
-    const struct value *scale = onnx_in(o, 1), *zero = onnx_in(o, 2);
-    *storage = zero ? zero->dtype : DT_UINT8;
-    int64_t count = scale ? shape_elements(&scale->shape) : -1;
-    *known = value_is_known(scale) && (!zero || value_is_known(zero)) && count >= 1;
-    if (!*known)
+    int64_t block = onnx_int(o, "block_size", 0), to = onnx_int(o, "output_dtype", 0);
+    bool quantize = strcmp(o->proto->op_type, "QuantizeLinear") == 0;
+    if (block != 0) {
+        onnx_bad(o, "block_size is %lld; one scale, or one per channel, is read", (long long)block);
+        o->im->err->code = BPU_UNSUPPORTED;
+        return error_hint(o->im->err,
+                          "Quantize without block_size: per tensor, or weights per channel.");
+    }
+    enum dtype t = to >= INT32_MIN && to <= INT32_MAX ? onnx_dtype((int32_t)to) : DT_UNKNOWN;
+    if (to == 0 || (quantize ? onnx_qparam_dtype(t) != DT_UNKNOWN : dtype_is_float(t)))
         return true;
-    double *s = ARENA_ARRAY(im->arena, double, count, im->err);
-    int64_t *z = s ? ARENA_ARRAY(im->arena, int64_t, count, im->err) : NULL;
-    if (!z)
+    onnx_bad(o, "output_dtype is %s; %s", type_name(to),
+             quantize ? "int8, uint8, int16, uint16 and int32 are read" : "a float type is needed");
+    o->im->err->code = BPU_UNSUPPORTED;
+    return error_hint(o->im->err, "Quantize with 8-bit integers: the BPU computes with int8.");
+}
+
+/* Scale and zero point from inputs 1 and 2. */
+static bool read_params(struct onnx_node *o, const struct value *x, bool quantize,
+                        struct onnx_qparam *p)
+{
+    const struct value *zero = onnx_in(o, 2);
+    int64_t to = onnx_int(o, "output_dtype", 0);
+    if (!x || !onnx_in(o, 1))
+        return onnx_bad(o, "%s needs an operand and a scale", o->proto->op_type);
+    if (!refuse_newer(o))
         return false;
-    bool any = false;
-    for (int64_t i = 0; i < count; i++) {
-        if (!constant_real(scale, i, &s[i]) || !isfinite(s[i]) || s[i] <= 0)
-            return onnx_bad(o, "scale %lld is not a positive number", (long long)i);
-        if (zero && !constant_int(zero, shape_elements(&zero->shape) == count ? i : 0, &z[i]))
-            return onnx_bad(o, "zero point %lld cannot be read", (long long)i);
-        any = any || z[i] != 0;
-    }
-    int64_t axis = onnx_int(o, "axis", 1);
-    if (axis < 0 && x && x->shape.rank >= 0)
-        axis += x->shape.rank;
-    bool ranked = x && x->shape.rank >= 0;
-    if (count > 1 && (axis < 0 || axis >= (ranked ? x->shape.rank : SHAPE_MAX_RANK) ||
-                      (ranked && x->shape.dim[axis] != count)))
-        return onnx_bad(o, "%lld scales do not fit axis %lld of the operand", (long long)count,
-                        (long long)axis);
-    *q = (struct quant){.scale = s, .zero_point = any ? z : NULL, .count = (int)count,
-                        .axis = count > 1 ? (int)axis : 0};
-    return true;
+    struct onnx_qsource from = {"", x, onnx_in(o, 1), zero, DT_UNKNOWN, onnx_int(o, "axis", 1)};
+    if (quantize)
+        from.otherwise = to ? onnx_dtype((int32_t)to) : DT_UINT8;
+    if (quantize && to && zero && zero->dtype != onnx_dtype((int32_t)to))
+        return onnx_bad(o, "output_dtype is %s, but the zero point is of type %s", type_name(to),
+                        dtype_name(zero->dtype));
+    return onnx_qparam_read(o, &from, p);
 }
 
-/* Integers of a float constant, as QuantizeLinear computes them: round to nearest even, saturate. */
-static const void *quantize_constant(struct onnx_node *o, const struct value *x,
-                                     const struct quant *q, enum dtype storage)
+/* Not constant: the stub stays, with its shape and without a scale. */
+static bool at_run_time(struct onnx_node *o, const char *op_name, enum dtype t)
 {
-    int64_t n = shape_elements(&x->shape), inner = 1;
-    if (!value_is_known(x) || n < 0 || dtype_size(storage) != 1 ||
-        !op_fold_affordable(o->im->graph, n))
-        return NULL;
-    unsigned char *out = arena_alloc(o->im->arena, (size_t)n, o->im->err);
-    for (int i = q->axis + 1; q->count > 1 && i < x->shape.rank; i++)
-        inner *= x->shape.dim[i];
-    double lo = storage == DT_UINT8 ? 0 : -128, hi = storage == DT_UINT8 ? 255 : 127;
-    for (int64_t i = 0; out && i < n; i++) {
-        int64_t c = q->count > 1 && inner > 0 ? i / inner % q->count : 0;
-        double r = 0;
-        if (!constant_real(x, i, &r))
-            return NULL;
-        /* The standard divides in float. */
-        r = (double)rintf((float)r / (float)q->scale[c]) +
-            (q->zero_point ? (double)q->zero_point[c] : 0);
-        r = r < lo ? lo : r > hi ? hi : r;
-        out[i] = (unsigned char)(int)(isnan(r) ? 0 : r);
-    }
-    return out;
-}
-
-static bool make_constant(struct onnx_node *o, struct node *n, struct value *v, const void *data,
-                          size_t bytes)
-{
-    struct constant *c = ARENA_NEW(o->im->arena, struct constant, o->im->err);
-    if (!c)
+    const struct value *x = onnx_in(o, 0);
+    const char *name = o->proto->n_output ? o->proto->output[0] : "";
+    if (!onnx_opaque(o, op_name))
         return false;
-    *c = (struct constant){data, data ? bytes : 0};
-    v->constant = c;
-    n->fold = FOLD_CONSTANT;
-    return true;
+    struct value *y = name[0] ? name_table_find(o->im->values, name) : NULL;
+    if (y) {
+        y->shape = x->shape;
+        y->dtype = t;
+    }
+    return graph_add_note(o->im->graph, o->im->err,
+                          "The scale of \"%.200s\" is computed while the network runs (node "
+                          "\"%.200s\"); the BPU needs one that is fixed.",
+                          name, o->name);
 }
 
-/* One consumer more or less does not matter: all of them see the quantized value. */
-static void adopt(struct value *x, enum dtype dtype, const struct quant *q)
+/* Inference handed the scale of the first operand on (infer_carry_quant): the result has none of
+ * its own. */
+static bool is_carried(const struct value *v)
 {
-    x->dtype = dtype;
-    x->quant = *q;
+    const struct value *x = v->producer ? node_input(v->producer, 0) : NULL;
+    return v->quant.count > 0 && x && x->quant.scale == v->quant.scale;
 }
 
 bool onnx_quantize(struct onnx_node *o)
 {
     struct value *x = onnx_in(o, 0);
-    struct quant q = {0};
-    enum dtype storage;
-    bool known;
-    if (!x)
-        return onnx_bad(o, "QuantizeLinear needs an operand");
-    if (!read_quant(o, x, &q, &storage, &known))
+    struct onnx_qparam p = {0};
+    if (!read_params(o, x, true, &p))
         return false;
-    if (!known)
-        return onnx_opaque(o, "torch.quantization.QuantStub");
+    if (!p.known)
+        return at_run_time(o, "torch.quantization.QuantStub", p.storage);
     struct node *n = onnx_begin(o, "torch.quantization.QuantStub", NULL);
-    if (!n || !onnx_operand(o, n, x))
-        return false;
-    struct value *y = onnx_output(o, n, 0);
+    struct value *y = n && onnx_operand(o, n, x) ? onnx_output(o, n, 0) : NULL;
     if (!y)
         return false;
+    bool stated = x->producer && x->producer->fold == FOLD_QUANT; /* by the pair before */
+    struct value *source = stated || x->constant ? NULL : value_source(x);
+    if (source && is_carried(source))
+        source->quant = (struct quant){0};
+    enum dtype storage = p.storage == DT_UINT16 ? DT_INT16 : p.storage;
+    return quant_pair_quantize(o->im->graph, n, x, y, &p.q, storage, quant_pair_range(storage),
+                               o->im->err) &&
+           name_table_put(o->im->integers, y->name, y, o->im->err);
+}
+
+/* A quantized weight: the same integers, now with their scale. */
+static bool dequantize_constant(struct onnx_node *o, struct node *n, struct value *y,
+                                const struct onnx_qparam *p)
+{
+    const struct value *x = onnx_in(o, 0);
+    struct constant *c = ARENA_NEW(o->im->arena, struct constant, o->im->err);
+    const void *data = c ? onnx_qparam_integers(o, x, p) : NULL;
+    if (o->im->err->code != BPU_NONE)
+        return false;
+    *c = (struct constant){data, data ? x->constant->bytes : 0};
     y->shape = x->shape;
-    y->dtype = quantized(storage);
-    y->quant = q;
-    if (x->constant) {
-        const void *data = quantize_constant(o, x, &q, storage);
-        if (o->im->err->code != BPU_NONE)
-            return false;
-        int64_t elements = shape_elements(&x->shape);
-        return make_constant(o, n, y, data, elements > 0 ? (size_t)elements : 0);
-    }
-    struct value *source = value_source(x);
-    if (source->producer && !source->is_input) {
-        if (source->quant.count == 0)
-            adopt(source, y->dtype, &q);
-        n->fold = FOLD_QUANT;
-        return true;
-    }
-    return node_set_float(o->im->graph, n, "scale", q.scale[0], o->im->err) &&
-           node_set_int(o->im->graph, n, "zero_point", q.zero_point ? q.zero_point[0] : 0,
-                        o->im->err) &&
-           node_set_string(o->im->graph, n, "dtype", dtype_name(y->dtype), o->im->err);
+    y->dtype = p->dtype;
+    y->quant = p->q;
+    y->constant = c;
+    n->fold = FOLD_CONSTANT;
+    return true;
 }
 
 bool onnx_dequantize(struct onnx_node *o)
 {
     struct value *x = onnx_in(o, 0);
-    struct quant q = {0};
-    enum dtype storage;
-    bool known;
-    if (!x)
-        return onnx_bad(o, "DequantizeLinear needs an operand");
-    if (!read_quant(o, x, &q, &storage, &known))
+    struct onnx_qparam p = {0};
+    if (!read_params(o, x, false, &p))
         return false;
-    if (x->constant && x->dtype != DT_UNKNOWN && !dtype_is_quantized(x->dtype) &&
-        dtype_size(quantized(x->dtype)) != dtype_size(x->dtype))
-        return onnx_bad(o, "DequantizeLinear of %s; int8, uint8, int16 or int32 is expected",
-                        dtype_name(x->dtype));
-    if (!known)
-        return onnx_opaque(o, "torch.quantization.DeQuantStub");
+    if (x->dtype != DT_UNKNOWN && p.dtype != DT_UNKNOWN &&
+        (onnx_qparam_dtype(x->dtype) != p.dtype ||
+         (!dtype_is_quantized(x->dtype) && x->dtype != p.storage)))
+        return onnx_bad(o, "the operand is of type %s, its zero point of type %s",
+                        dtype_name(x->dtype), dtype_name(p.storage));
+    if (!p.known)
+        return at_run_time(o, "torch.quantization.DeQuantStub", DT_FLOAT32);
     struct node *n = onnx_begin(o, "torch.quantization.DeQuantStub", NULL);
-    if (!n || !onnx_operand(o, n, x))
-        return false;
-    struct value *y = onnx_output(o, n, 0);
+    struct value *y = n && onnx_operand(o, n, x) ? onnx_output(o, n, 0) : NULL;
     if (!y)
         return false;
-    y->shape = x->shape;
-    if (x->constant) { /* a quantized weight: same integers, now with their scale */
-        y->dtype = quantized(dtype_is_quantized(x->dtype) ? DT_INT8 : x->dtype);
-        if (dtype_is_quantized(x->dtype))
-            y->dtype = x->dtype;
-        y->quant = q;
-        return make_constant(o, n, y, x->constant->data, x->constant->bytes);
+    if (x->constant)
+        return dequantize_constant(o, n, y, &p);
+    if (x->quant.count == 0) { /* integers from outside, or of an operator: now they have a scale */
+        x->dtype = p.dtype;
+        x->quant = p.q;
     }
-    y->dtype = x->dtype;
-    y->quant = q;
     const char *name = o->proto->n_output ? o->proto->output[0] : "";
-    if (dtype_is_quantized(x->dtype) && !name_table_find(o->im->outputs, name)) {
-        n->fold = FOLD_QUANT;
-        return true;
+    return quant_pair_dequantize(o->im->graph, n, x, y, &p.q,
+                                 name_table_find(o->im->outputs, name) != NULL, o->im->err);
+}
+
+/* y, scale and zero point, all from the data. */
+bool onnx_dynamic_quantize(struct onnx_node *o)
+{
+    static const struct shape scalar = {.rank = 0};
+    struct onnx_import *im = o->im;
+    struct value *x = onnx_in(o, 0);
+    if (!x)
+        return onnx_bad(o, "DynamicQuantizeLinear needs an operand");
+    struct node *n = onnx_begin(o, "onnx:DynamicQuantizeLinear", NULL);
+    if (!n || !onnx_operand(o, n, x))
+        return false;
+    for (int i = 0; i < 3 && i < (int)o->proto->n_output; i++) {
+        struct value *v = onnx_output(o, n, i);
+        if (!v)
+            return false;
+        v->shape = i == 0 ? x->shape : scalar;
+        v->dtype = i == 1 ? DT_FLOAT32 : DT_UINT8;
     }
-    y->dtype = DT_FLOAT32;
-    y->quant = (struct quant){0};
-    return true;
+    return graph_add_note(
+        im->graph, im->err,
+        "Node \"%.200s\" (DynamicQuantizeLinear) computes a scale while the "
+        "network runs; the BPU needs one that is fixed: quantize statically, with "
+        "calibration data.",
+        o->name);
 }

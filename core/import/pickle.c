@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 enum { MAX_STACK = 1 << 20, MAX_MARKS = 4096 };
 
 struct reader {
@@ -102,7 +104,10 @@ static char *take_text(struct reader *r, uint64_t n)
         bad(r, BPU_BAD_MODEL, "a string holds a zero byte");
         return NULL;
     }
-    return p ? arena_strndup(r->arena, (const char *)p, (size_t)n, r->err) : NULL;
+    char *s = p ? arena_strndup(r->arena, (const char *)p, (size_t)n, r->err) : NULL;
+    if (s)
+        utf8_repair(s);
+    return s;
 }
 
 /* The rest of a line, for GLOBAL. */
@@ -403,9 +408,12 @@ static bool extend(struct reader *r, size_t first, bool pairs, bool mark)
     bool fits = into->kind == (pairs ? PY_DICT : PY_LIST);
     if (!fits && !(r->src->any_global && into->kind == PY_OBJECT))
         return bad(r, BPU_BAD_MODEL, "items are put into %s", py_kind_name(into->kind));
-    for (size_t i = first; i < r->depth; i++)
+    for (size_t i = first; i < r->depth; i++) {
+        if (r->stack[i]->kind == PY_MARK)
+            return bad(r, BPU_BAD_MODEL, "opcode 0x%02x reaches over a mark", r->data[r->op_at]);
         if (fits && !append(r, into, r->stack[i]))
             return false;
+    }
     r->depth = below;
     return true;
 }

@@ -21,10 +21,19 @@ static bool is(const struct node *n, const char *op_name)
     return n && n->fold == FOLD_NONE && strcmp(n->op_name, op_name) == 0;
 }
 
+/* True if the file gives v a scale of its own, rather than inference that of its first operand: then v
+ * exists, and the operator that makes it is no part of another. */
+static bool is_quantized_itself(const struct value *v)
+{
+    const struct value *x = node_input(v->producer, 0);
+    return v->quant.count > 0 && !(x && x->quant.scale == v->quant.scale);
+}
+
 /* The live producer of v if it is op_name, and v has `uses` users. */
 static struct node *made_by(struct match *m, const struct value *v, const char *op_name, int uses)
 {
-    if (!v || v->is_output || !is(v->producer, op_name) || m->users->count[v->index] != uses)
+    if (!v || v->is_output || !is(v->producer, op_name) || m->users->count[v->index] != uses ||
+        is_quantized_itself(v))
         return NULL;
     return v->producer;
 }
@@ -289,5 +298,5 @@ bool graph_recompose(struct graph *g, struct bpu_error *err)
             if (done)
                 break;
         }
-    return true;
+    return graph_recompose_affine(g, err);
 }

@@ -10,4 +10,7 @@
 
 bool graph_recompose(struct graph *g, struct bpu_error *err) BPU_CHECKED;
 
+/* The part of it that takes arithmetic between a convolution and its batch norm into the batch norm. */
+bool graph_recompose_affine(struct graph *g, struct bpu_error *err) BPU_CHECKED;
+
 #endif

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/import/bpug.h"
+#include "core/import/pt2.h"
+#include "core/import/quant_pair.h"
 #include "core/import/recompose.h"
 #include "core/ops/op.h"
 
@@ -97,17 +100,6 @@ static bool check_kind(struct archive *z, struct bpu_error *err)
                       "the file is a TorchScript archive for the mobile (lite) interpreter, "
                       "made by _save_for_lite_interpreter",
                       "Save the module for the full interpreter: " SAVE_TRACE ".");
-    if (member_like(z, "models/", ".json") && (m = archive_find(z, "archive_format")))
-        return refuse(err, m,
-                      "the file is a torch.export archive (.pt2, layout of PyTorch 2.8 and "
-                      "later: models/*.json), which is not read yet",
-                      "Export ONNX (torch.onnx.export) or TorchScript: " SAVE_TRACE ".");
-    if ((m = archive_find(z, "serialized_exported_program.json")) ||
-        (m = member_like(z, "", "serialized_exported_program.json")))
-        return refuse(err, m,
-                      "the file is a torch.export archive (.pt2, layout of PyTorch up to 2.7: "
-                      "serialized_exported_program.json), which is not read yet",
-                      "Export ONNX (torch.onnx.export) or TorchScript: " SAVE_TRACE ".");
     if ((m = archive_find(z, "model.json")) && archive_find(z, "attributes.pkl"))
         return refuse(err, m, "the file is a TorchScript archive of PyTorch before 1.4",
                       "Load it with PyTorch 1.4 or later and save it again with torch.jit.save.");
@@ -144,7 +136,8 @@ static bool check_kind(struct archive *z, struct bpu_error *err)
               z->count, z->members[0].name);
     error_where(err, "member \"%.200s\"", z->members[0].name);
     return error_hint(err,
-                      "Upload the model file itself, not zipped: ONNX, TorchScript or graph JSON.");
+                      "Upload the model file itself, not zipped: ONNX, TorchScript, torch.export or "
+                      "graph JSON.");
 }
 
 /* ── running ── */
@@ -203,20 +196,6 @@ static bool add_output(struct ts_import *ts, struct py_value *v, int depth)
     return true;
 }
 
-/* A dequantized value that leaves the graph is really converted there. */
-static void restore_stubs(struct graph *g)
-{
-    for (int i = 0; i < g->output_count; i++) {
-        struct value *v = g->outputs[i];
-        if (!v->producer || v->producer->fold != FOLD_QUANT || !v->producer->op ||
-            strcmp(v->producer->op->name, "torch.quantization.DeQuantStub") != 0)
-            continue;
-        v->producer->fold = FOLD_NONE;
-        v->dtype = DT_FLOAT32;
-        v->quant = (struct quant){0};
-    }
-}
-
 static bool shape_needed(struct ts_import *ts, const char *name)
 {
     memset(ts->err, 0, sizeof *ts->err);
@@ -270,7 +249,7 @@ static bool run(struct ts_import *ts, struct py_value *root)
         error_where(ts->err, "%.200s, line %d", f->file, f->line);
         return error_hint(ts->err, "A network must return a tensor, or several.");
     }
-    restore_stubs(ts->graph);
+    quant_pair_restore_stubs(ts->graph);
     return true;
 }
 
@@ -290,6 +269,10 @@ struct graph *import_torchscript(struct arena *a, const struct import_request *r
                                  struct bpu_error *err)
 {
     struct archive *z = archive_open(a, req->data, req->size, err);
+    if (z && bpug_is_archive(z))
+        return import_bpug(a, req, z, err);
+    if (z && pt2_is_archive(z))
+        return import_pt2(a, req, z, err);
     if (!z || !check_kind(z, err) || !check_byte_order(z, err))
         return NULL;
     struct ts_import ts = {.arena = a, .req = req, .err = err, .archive = z};

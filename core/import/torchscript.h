@@ -13,6 +13,7 @@
  *   torchscript_node.c    what the adapters read and build with
  *   torchscript_quant.c   quantized:: operators and packed weights
  *   torchscript_write.c   writes into a part of a constant tensor
+ *   torchscript_source.c  the user's own source lines
  *
  * forward is run as a symbolic program: modules, numbers and lists are what they are, tensors are
  * values of the graph.  Sizes are numbers, since every input has its shape, so that the shape
@@ -42,6 +43,8 @@ enum expr_kind {
 struct ts_expr {
     enum expr_kind kind;
     int line;
+    const char *at; /* in the code member: where it begins, of a call the bracket (before which
+                     * PyTorch's tables may say nothing) */
     const char *text;
     struct py_value *value;
     struct ts_expr **items;
@@ -54,6 +57,7 @@ enum stmt_kind { STMT_ASSIGN, STMT_EXPR, STMT_RETURN, STMT_IF, STMT_PASS, STMT_R
 struct ts_stmt {
     enum stmt_kind kind;
     int line;
+    const char *at;           /* in the code member */
     const char *text;         /* REFUSED: the keyword */
     struct ts_expr **targets; /* ASSIGN: names, attributes or items */
     size_t target_count;
@@ -68,9 +72,19 @@ struct ts_param {
     struct ts_expr *otherwise;
 };
 
+struct ts_source;
+
+/* A member with code. */
+struct ts_member {
+    const char *path, *text;  /* "code/__torch__.py" and its bytes */
+    struct ts_source *source; /* the user's lines; NULL: not read yet, or not known */
+    bool looked;              /* for them */
+};
+
 /* A function or method: a range of a code member, parsed when it is first called. */
 struct ts_function {
     const char *name, *file; /* file: member name */
+    struct ts_member *member;
     const char *begin, *end;
     int line;
     bool parsed;
@@ -158,6 +172,10 @@ struct ts_frame {
     struct py_value *result;
     bool returned;
     int line;
+    const char *at; /* the call that is being made, in the code member */
+    const struct ts_frame *caller;
+    /* torch.export: calls come one by one from a list of nodes, not from code. */
+    const char *node, *source_op; /* NULL: code is run */
 };
 
 struct ts_import {
@@ -166,7 +184,7 @@ struct ts_import {
     const struct import_request *req;
     struct bpu_error *err;
     struct archive *archive;
-    struct name_table *members; /* code member → itself, once it is indexed */
+    struct name_table *members; /* code member → ts_member, once it is indexed */
     struct name_table *classes, *functions;
     struct name_table *parts;   /* slices that are there already → value */
     struct py_value *constants; /* of constants.pkl: a tuple */
@@ -174,7 +192,11 @@ struct ts_import {
     struct ts_frame *frame;
     int depth;     /* nested expressions and calls */
     int64_t steps; /* expressions evaluated */
+    struct name_table *source_files; /* names of the user's files; NULL: none yet */
+    uint64_t source_bytes;           /* of the tables of source lines that were read */
+    bool source_noted;               /* that one of them is damaged */
     bool probing;  /* shapes are missing: only what can be refused without them matters */
+    bool paired;   /* scales come from pairs of quantize and dequantize, never from the operand */
 };
 
 struct py_value *ts_new(struct ts_import *ts, enum py_kind kind);
@@ -184,6 +206,8 @@ struct py_value *ts_bool(struct ts_import *ts, bool b);
 struct py_value *ts_tensor(struct ts_import *ts, struct value *v);
 bool ts_append(struct ts_import *ts, struct py_value *list, struct py_value *item) BPU_CHECKED;
 
+/* Where the call stands that is being translated: a line of code, or a node. */
+const char *ts_where(struct ts_import *ts, char out[256]);
 /* An error at the line that is being run. Returns false. */
 bool ts_bad(struct ts_import *ts, enum bpu_code code, const char *fmt, ...) BPU_PRINTF(3, 4);
 
@@ -207,6 +231,13 @@ bool ts_truth(const struct py_value *v, bool *known);
  * if it is no such operator. */
 struct py_value *ts_scalar_op(struct ts_import *ts, const char *op, struct py_value **args,
                               size_t count, bool *done);
+
+/* ── torchscript_source.c ── */
+/* The user's own source line of the call that is being made: the innermost frame that is not
+ * PyTorch's. *file NULL if the archive does not say. */
+bool ts_user_line(struct ts_import *ts, const char **file, int *line) BPU_CHECKED;
+/* File and line of a node: the user's, or else those of the code member. */
+bool ts_origin(struct ts_import *ts, struct origin *o) BPU_CHECKED;
 
 /* ── operators ── */
 
@@ -296,6 +327,7 @@ ts_adapt_fn ts_recurrent, ts_lstm_cell, ts_sort, ts_roi_align; /* torchscript_ma
 ts_adapt_fn ts_fill, ts_copy;                                  /* torchscript_write.c */
 ts_adapt_fn ts_quantize, ts_dequantize, ts_qconv, ts_qlinear, ts_qbinary, ts_qcat, ts_qunary,
     ts_qhardswish, ts_qbatch_norm, ts_prepack, ts_unpack; /* torchscript_quant.c */
+ts_adapt_fn ts_pair_quantize, ts_pair_dequantize;         /* pt2_quant.c */
 /* Conv or Linear of a known weight, shared with the quantized forms. */
 struct node *ts_conv_node(struct ts_op *o, struct py_value *x, struct py_value *weight,
                           struct py_value *bias, bool transposed);

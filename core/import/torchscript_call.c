@@ -27,6 +27,8 @@ static bool evaluate_args(struct ts_import *ts, const struct ts_expr *e, size_t 
         c->names[c->count] = e->names[i];
         c->args[c->count++] = v;
     }
+    if (ts->frame) /* the arguments had calls of their own */
+        ts->frame->at = e->at;
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "core/import/torchscript.h"
 
 struct line {
@@ -15,7 +16,8 @@ struct line {
 
 struct cutter {
     struct ts_import *ts;
-    const char *member, *prefix; /* "__torch__.a.b" */
+    struct ts_member *member;
+    const char *prefix; /* "__torch__.a.b" */
     const char *at, *end;
     int number;
     struct ts_class *class;
@@ -49,7 +51,10 @@ static char *name_behind(struct cutter *c, const struct line *l, size_t skip, co
         to++;
     while (to > from && to[-1] == ' ')
         to--;
-    return arena_strndup(c->ts->arena, from, (size_t)(to - from), c->ts->err);
+    char *name = arena_strndup(c->ts->arena, from, (size_t)(to - from), c->ts->err);
+    if (name)
+        utf8_repair(name);
+    return name;
 }
 
 static bool open_function(struct cutter *c, const struct line *l, bool method)
@@ -60,7 +65,8 @@ static bool open_function(struct cutter *c, const struct line *l, bool method)
     if (!name)
         return false;
     *f = (struct ts_function){
-        .name = name, .file = c->member, .begin = l->begin, .end = c->end, .line = l->number};
+        .name = name, .file = c->member->path, .begin = l->begin, .end = c->end, .line = l->number};
+    f->member = c->member;
     c->open = f;
     if (method)
         return name_table_put(c->class->methods, name, f, ts->err);
@@ -92,7 +98,7 @@ static bool class_constant(struct cutter *c, const struct line *l)
         return true;
     char *name = name_behind(c, l, 0, " :=");
     struct ts_expr *e =
-        name ? ts_parse_expr(c->ts, c->member, equals + 1, l->end, l->number) : NULL;
+        name ? ts_parse_expr(c->ts, c->member->path, equals + 1, l->end, l->number) : NULL;
     return e && name_table_put(c->class->constants, name, e, c->ts->err);
 }
 
@@ -130,12 +136,14 @@ static bool load_member(struct ts_import *ts, const char *prefix, bool *found)
     *found = m != NULL;
     if (!m || name_table_find(ts->members, path))
         return true;
-    if (!name_table_put(ts->members, path, ts, ts->err))
+    struct cutter c = {.ts = ts, .prefix = prefix};
+    c.member = ARENA_NEW(ts->arena, struct ts_member, ts->err);
+    if (!c.member || !name_table_put(ts->members, path, c.member, ts->err))
         return false;
-    struct cutter c = {.ts = ts, .member = path, .prefix = prefix};
     c.at = (const char *)archive_bytes(ts->archive, m, true, ts->err);
     if (!c.at)
         return false;
+    *c.member = (struct ts_member){.path = path, .text = c.at};
     c.end = c.at + m->size;
     struct line l;
     while (next_line(&c, &l))

@@ -67,15 +67,29 @@ bool ts_append(struct ts_import *ts, struct py_value *list, struct py_value *ite
     return true;
 }
 
+const char *ts_where(struct ts_import *ts, char out[256])
+{
+    const struct ts_frame *f = ts->frame;
+    const char *file;
+    int line;
+    if (!f->node && ts_user_line(ts, &file, &line) && file)
+        snprintf(out, 256, "%.120s, line %d (%.100s, line %d)", file, line, f->function->file,
+                 f->line);
+    else if (!f->node)
+        snprintf(out, 256, "%.200s, line %d", f->function->file, f->line);
+    else if (f->function->file)
+        snprintf(out, 256, "node \"%.100s\", %.100s:%d", f->node, f->function->file, f->line);
+    else
+        snprintf(out, 256, "node \"%.200s\"", f->node);
+    return out;
+}
+
 bool ts_bad(struct ts_import *ts, enum bpu_code code, const char *fmt, ...)
 {
     char where[256];
     va_list ap;
-    const struct ts_frame *f = ts->frame;
-    if (f)
-        snprintf(where, sizeof where, "%.200s, line %d", f->function->file, f->line);
     va_start(ap, fmt);
-    error_vset(ts->err, code, f ? where : NULL, fmt, ap);
+    error_vset(ts->err, code, ts->frame ? ts_where(ts, where) : NULL, fmt, ap);
     va_end(ap);
     return false;
 }
@@ -254,6 +268,8 @@ static struct py_value *operation(struct ts_import *ts, const struct ts_expr *e)
             op = names[i].op;
     if (!op || e->text[0] == '~')
         return args[0];
+    if (ts->frame)
+        ts->frame->at = e->at;
     return ts_call_operator(ts, "aten", op, args, NULL, e->count);
 }
 
@@ -378,6 +394,7 @@ static bool run_if(struct ts_import *ts, const struct ts_stmt *s)
         return false;
     bool yes = ts_truth(v, &known);
     ts->frame->line = s->line;
+    ts->frame->at = s->at;
     if (!known && v->kind == PY_UNKNOWN && ts->probing)
         return ts_bad(ts, BPU_SHAPE_NEEDED, "a branch depends on a shape");
     if (!known)
@@ -391,6 +408,7 @@ static bool run_statement(struct ts_import *ts, const struct ts_stmt *s)
 {
     char what[64];
     ts->frame->line = s->line;
+    ts->frame->at = s->at;
     switch (s->kind) {
     case STMT_PASS: return true;
     case STMT_ASSIGN: return run_assign(ts, s);
@@ -423,7 +441,7 @@ struct py_value *ts_call_function(struct ts_import *ts, struct ts_function *f,
                                   struct py_value *self, struct py_value **args, size_t count)
 {
     struct ts_frame *caller = ts->frame;
-    struct ts_frame frame = {.function = f, .line = f->line};
+    struct ts_frame frame = {.function = f, .line = f->line, .caller = caller};
     frame.self = self ? self : caller ? caller->self : NULL;
     size_t first = self != NULL;
     if (!within_bounds(ts) || !ts_parse_function(ts, f))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "core/import/torchscript.h"
 
 bool parse_accept(struct ts_parser *p, const char *text, bool *yes)
@@ -22,7 +23,10 @@ bool parse_expect(struct ts_parser *p, const char *text)
 
 char *parse_text(struct ts_parser *p)
 {
-    return arena_strndup(p->ts->arena, p->lex.token.text, p->lex.token.length, p->lex.err);
+    char *s = arena_strndup(p->ts->arena, p->lex.token.text, p->lex.token.length, p->lex.err);
+    if (s)
+        utf8_repair(s);
+    return s;
 }
 
 struct ts_expr *parse_new(struct ts_parser *p, enum expr_kind kind)
@@ -31,6 +35,7 @@ struct ts_expr *parse_new(struct ts_parser *p, enum expr_kind kind)
     if (e) {
         e->kind = kind;
         e->line = p->lex.token.line;
+        e->at = p->lex.token.text;
     }
     return e;
 }
@@ -97,6 +102,11 @@ static int hex_digit(char c)
                                                 : -1;
 }
 
+static bool is_octal(char c)
+{
+    return c >= '0' && c <= '7';
+}
+
 static struct ts_expr *string(struct ts_parser *p)
 {
     size_t n = p->lex.token.length - 2;
@@ -112,9 +122,15 @@ static struct ts_expr *string(struct ts_parser *p)
             int code = hex_digit(from[i + 1]) * 16 + hex_digit(from[i + 2]);
             *to++ = code ? (char)code : '?';
             i += 2;
+        } else if (is_octal(c) && i + 2 < n && is_octal(from[i + 1]) && is_octal(from[i + 2])) {
+            int code = (c - '0') * 64 + (from[i + 1] - '0') * 8 + (from[i + 2] - '0');
+            *to++ = code & 255 ? (char)code : '?';
+            i += 2;
         } else
             *to++ = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
     }
+    if (s)
+        utf8_repair(s);
     struct ts_expr *e = s ? constant(p, PY_STRING, 0, 0, s) : NULL;
     return e && lex_next(&p->lex) ? e : NULL;
 }
@@ -242,6 +258,7 @@ static struct ts_expr *postfix(struct ts_parser *p)
             continue;
         }
         int line = p->lex.token.line;
+        const char *at = p->lex.token.text;
         if (!parse_accept(p, "(", &yes))
             return NULL;
         if (yes) {
@@ -249,6 +266,7 @@ static struct ts_expr *postfix(struct ts_parser *p)
             if (!outer || !parse_add(p, outer, e, NULL) || !arguments(p, outer))
                 return NULL;
             outer->line = line;
+            outer->at = at;
             e = outer;
             continue;
         }
@@ -324,6 +342,7 @@ static struct ts_expr *binary(struct ts_parser *p, int level)
             (strcmp(op, "is") == 0 && !parse_accept(p, "not", &negated)))
             return NULL;
         e->text = negated ? "is not" : op;
+        e->at = left->at;
         if (!parse_add(p, e, left, NULL) || !parse_add(p, e, binary(p, level + 1), NULL))
             return NULL;
         left = e;

@@ -85,6 +85,7 @@ struct py_value *ts_conv(struct ts_op *o)
 
 struct py_value *ts_batch_norm(struct ts_op *o)
 {
+    char where[256];
     bool ok = true, instance = o->row->name[0] == 'i';
     struct py_value *x = ts_arg(o, "input"), *mean = ts_arg(o, "running_mean");
     struct value *v = x ? ts_value(o->ts, x, NULL) : NULL;
@@ -95,9 +96,9 @@ struct py_value *ts_batch_norm(struct ts_op *o)
     if (!instance && (training || !mean)) {
         if (!graph_add_note(
                 o->ts->graph, o->ts->err,
-                "%s, line %d: a batch norm works with the statistics of the batch; call "
-                "model.eval() before saving the network",
-                o->ts->frame->function->file, o->ts->frame->line))
+                "%s: a batch norm works with the statistics of the batch; call model.eval() "
+                "before saving the network",
+                ts_where(o->ts, where)))
             return NULL;
         return ts_opaque(o, "aten::native_batch_norm");
     }

@@ -176,8 +176,9 @@ struct py_value *ts_mean(struct ts_op *o)
     if (given && !ts_arg_ints(o, "dim", dims, LIST_MAX, &count))
         return ts_opaque(o, o->row->torch);
     bool keep = given && ts_arg_bool(o, "keepdim", false, &ok);
-    bool unbiased = ts_arg_bool(o, "unbiased", true, &ok);
-    if (!ok)
+    int64_t correction = ts_arg_int(o, "correction", 1, &ok);
+    bool unbiased = ts_arg_bool(o, "unbiased", correction != 0, &ok);
+    if (!ok || correction < 0 || correction > 1)
         return ts_opaque(o, o->row->torch);
     struct node *n = ts_begin_unary(o, o->row->torch, "self");
     return n &&
@@ -384,6 +385,10 @@ struct py_value *ts_arange(struct ts_op *o)
         bound[1] = bound[0];
         bound[0] = 0;
     }
+    bool ok = true;
+    enum dtype dtype = ts_dtype(ts_arg_int(o, "dtype", -1, &ok));
+    if (ok && (dtype == DT_INT64 || dtype == DT_FLOAT32))
+        whole = dtype == DT_INT64;
     double count = bound[2] != 0 ? ceil((bound[1] - bound[0]) / bound[2]) : -1;
     if (!(count >= 0 && count <= 1 << 22))
         return ts_op_bad(o, "a range from %g to %g by %g", bound[0], bound[1], bound[2]);

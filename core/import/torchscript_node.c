@@ -189,6 +189,8 @@ static const char *node_name(struct ts_op *o)
     struct ts_import *ts = o->ts;
     const struct py_value *self = ts->frame->self;
     const char *path = self && self->path ? self->path : "", *op = strstr(o->name, "::");
+    if (ts->frame->node)
+        return ts->frame->node;
     op = op ? op + 2 : o->name;
     bool leaf = self && self->text && strncmp(self->text, "__torch__.torch.", 16) == 0;
     if (!path[0])
@@ -205,10 +207,10 @@ struct node *ts_begin(struct ts_op *o, const char *op_name, const char *suffix)
     struct node *n = name ? graph_add_node(ts->graph, name, op_name, ts->err) : NULL;
     if (!n)
         return NULL;
-    n->origin.source_op = o->name;
+    n->origin.source_op = ts->frame->source_op ? ts->frame->source_op : o->name;
     n->origin.scope = ts->frame->self && ts->frame->self->path ? ts->frame->self->path : NULL;
-    n->origin.file = ts->frame->function->file;
-    n->origin.line = ts->frame->line;
+    if (!ts_origin(ts, &n->origin))
+        return NULL;
     op_bind(n);
     return n;
 }
@@ -285,10 +287,21 @@ bool ts_attr(struct ts_op *o, struct node *n, const char *attr, const struct py_
 static void carry_quant(struct ts_op *o, struct node *n, struct value *v)
 {
     const struct value *x = node_input(n, 0);
-    if (!x || x->quant.count != 1 || v->quant.count != 0 || v->dtype != x->dtype ||
+    if (o->ts->paired || !x || x->quant.count != 1 || v->quant.count != 0 || v->dtype != x->dtype ||
         strncmp(o->name, "aten::", 6) != 0 || n->input_count != 1 || n->param_count)
         return;
     v->quant = x->quant;
+    /* The range of the function decides: 0 … 1 and -1 … 1. */
+    static const double unit[] = {1 / 256.}, both[] = {1 / 128.};
+    static const int64_t lowest[] = {-128}, middle[] = {128};
+    bool is_unsigned = x->dtype == DT_QUINT8, is_signed = x->dtype == DT_QINT8;
+    const char *key = n->op ? n->op->key : "";
+    if (!is_unsigned && !is_signed)
+        return;
+    if (strcmp(key, "sigmoid") == 0 || strcmp(key, "hard_sigmoid") == 0)
+        v->quant = (struct quant){unit, is_signed ? lowest : NULL, 1, 0};
+    else if (strcmp(key, "tanh") == 0)
+        v->quant = (struct quant){both, is_unsigned ? middle : NULL, 1, 0};
 }
 
 struct value *ts_finish_value(struct ts_op *o, struct node *n)
@@ -298,7 +311,8 @@ struct value *ts_finish_value(struct ts_op *o, struct node *n)
     if (!v)
         return NULL;
     if (!op_apply(ts->graph, n, ts->err)) {
-        error_where(ts->err, "%.150s, line %d", ts->frame->function->file, ts->frame->line);
+        char where[256];
+        error_where(ts->err, "%s", ts_where(ts, where));
         return NULL;
     }
     carry_quant(o, n, v);

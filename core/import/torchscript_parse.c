@@ -50,6 +50,7 @@ static bool parse_if(struct ts_parser *p, struct ts_stmt *s)
         if (!s->otherwise)
             return false;
         s->otherwise->line = p->lex.token.line;
+        s->otherwise->at = p->lex.token.text;
         if (!lex_next(&p->lex) || !parse_if(p, s->otherwise))
             return false;
     } else {
@@ -102,6 +103,7 @@ static bool parse_statement(struct ts_parser *p, struct ts_stmt *s)
         "for",    "while",  "try",  "except", "finally", "with",     "raise",  "def",    "class",
         "assert", "import", "from", "del",    "break",   "continue", "global", "lambda", "yield"};
     s->line = p->lex.token.line;
+    s->at = p->lex.token.text;
     if (p->lex.token.kind == TOKEN_NAME) {
         for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
             if (lex_is(&p->lex, refused[i])) {

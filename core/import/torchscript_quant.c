@@ -33,7 +33,7 @@ static bool set_quant(struct ts_op *o, struct value *v, enum dtype dtype, double
 static struct py_value *finish(struct ts_op *o, struct node *n, enum dtype dtype)
 {
     struct ts_import *ts = o->ts;
-    bool ok = true, relu = strstr(o->row->name, "_relu") != NULL;
+    bool ok = true, relu = strstr(o->row->name, "_relu") && strcmp(o->row->name, "leaky_relu") != 0;
     double scale = ts_arg_float(o, "scale", 0, &ok);
     int64_t zero = ts_arg_int(o, "zero_point", 0, &ok);
     struct value *v = n ? ts_finish_value(o, n) : NULL;
@@ -214,19 +214,60 @@ struct py_value *ts_qlinear(struct ts_op *o)
     return n ? finish(o, n, quantized_dtype(v)) : NULL;
 }
 
+/* With a number, PyTorch chooses the scale of the result so that the stored integers need not change,
+ * or, where a sum leaves their range, fit again. *b becomes the number that is really added: it is
+ * rounded to the scale of x. */
+static bool scalar_quant(struct ts_op *o, const struct value *x, struct py_value **b, double *scale,
+                         int64_t *zero)
+{
+    int64_t lo = x->dtype == DT_QUINT8 ? 0 : x->dtype == DT_QINT8 ? -128 : INT32_MIN;
+    int64_t hi = x->dtype == DT_QUINT8 ? 255 : x->dtype == DT_QINT8 ? 127 : INT32_MAX;
+    double c, s, steps;
+    if (x->quant.count != 1 || !ts_number(*b, &c) || !isfinite(c))
+        return ts_op_bad(o, "an operand with one scale and a number are needed") != NULL;
+    s = x->quant.scale[0];
+    *zero = x->quant.zero_point ? x->quant.zero_point[0] : 0;
+    *scale = s;
+    if (strcmp(o->row->torch, "torch.mul") == 0) {
+        *scale = c == 0 ? 1 : s * fabs(c);
+        *zero = c == 0 ? 0 : c < 0 ? lo + hi - *zero : *zero;
+        return true;
+    }
+    steps = nearbyint(c / s);
+    if (!(fabs(steps) < INT32_MAX))
+        return ts_op_bad(o, "%g is too large for the scale %g", c, s) != NULL;
+    *b = ts_float(o->ts, steps * s);
+    int64_t z = *zero - (int64_t)steps;
+    if (z < lo)
+        *scale = (double)(hi - z) / (double)(hi - lo) * s;
+    else if (z > hi)
+        *scale = (double)(z - lo) / (double)(hi - lo) * s;
+    *zero = z < lo ? lo : z > hi ? hi : z;
+    return *b != NULL;
+}
+
 struct py_value *ts_qbinary(struct ts_op *o)
 {
     struct ts_import *ts = o->ts;
     struct py_value *a = ts_arg(o, "a"), *b = ts_arg(o, "b");
+    double scale = 0;
+    int64_t zero = 0;
     if (!a || !b)
         return ts_op_bad(o, "two operands are needed");
-    struct value *x = ts_value(ts, a, NULL), *y = x ? ts_value(ts, b, x) : NULL;
+    struct value *x = ts_value(ts, a, NULL);
+    bool scalar = x && strstr(o->row->name, "_scalar") && !ts_is_tensor(b);
+    if (!x || (scalar && !scalar_quant(o, x, &b, &scale, &zero)))
+        return NULL;
+    struct value *y = ts_value(ts, b, x);
     struct node *n = y ? ts_begin(o, o->row->torch, NULL) : NULL;
     if (!n || !node_add_input(ts->graph, n, x, ts->err) ||
         !node_add_input(ts->graph, n, y, ts->err) ||
         (!ts_is_tensor(b) && !node_set_bool(ts->graph, n, "scalar_operand", true, ts->err)))
         return NULL;
-    return finish(o, n, quantized_dtype(x));
+    struct py_value *result = finish(o, n, quantized_dtype(x));
+    if (scalar && result && !set_quant(o, ts_value(ts, result, NULL), x->dtype, scale, zero))
+        return NULL;
+    return result;
 }
 
 struct py_value *ts_qcat(struct ts_op *o)

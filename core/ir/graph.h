@@ -158,7 +158,8 @@ bool fold_find(const char *name, enum fold *out);
 struct origin {
     const char *source_op; /* "onnx:Conv", "aten::conv2d", or the op itself for graph JSON */
     const char *scope;     /* module scope, "features.0.0" */
-    const char *file;      /* member and line of TorchScript code: "code/__torch__.py" */
+    const char *file;      /* the user's source and line, "net.py", where the file tells it; else the
+                            * member of TorchScript code, "code/__torch__.py" */
     int64_t line;
     int64_t byte; /* offset in the file */
 };

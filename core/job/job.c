@@ -8,37 +8,30 @@
 
 #include "core/check/check.h"
 #include "core/draw/draw.h"
-#include "core/import/import.h"
+#include "core/job/kind.h"
 #include "core/job/load.h"
 #include "core/job/report_html.h"
 
-struct run {
-    const struct job_request *req;
-    struct arena *arena;
-    struct graph *graph;
-    job_progress_fn *progress;
-    void *progress_ctx;
-    struct job_result *out;
-    struct bpu_error *err;
-};
-
-static void stage(const struct run *r, const char *name, double done)
+void job_stage(const struct job_work *w, const char *name, double done)
 {
-    if (r->progress)
-        r->progress(r->progress_ctx, name, done);
+    if (w->progress)
+        w->progress(w->progress_ctx, name, done);
 }
 
-/* A new artifact, empty; the caller writes its bytes. */
-static struct buf *artifact(const struct run *r, const char *name, const char *type)
+struct buf *job_artifact_new(const struct job_work *w, const char *name, const char *type)
 {
-    struct job_artifact *a = &r->out->artifacts[r->out->artifact_count++];
+    if (w->out->artifact_count == JOB_MAX_ARTIFACTS) {
+        error_set(w->err, BPU_LIMIT, NULL, "the job makes more than %d files", JOB_MAX_ARTIFACTS);
+        return NULL;
+    }
+    struct job_artifact *a = &w->out->artifacts[w->out->artifact_count++];
     snprintf(a->name, sizeof a->name, "%s", name);
     snprintf(a->type, sizeof a->type, "%s", type);
     buf_init(&a->bytes, BUF_DEFAULT_CAP);
     return &a->bytes;
 }
 
-static struct check_result *judge(const struct run *r)
+static struct check_result *judge(const struct job_work *r)
 {
     const struct march *m = r->req->march ? march_find(r->req->march) : NULL;
     if (!m) {
@@ -52,7 +45,7 @@ static struct check_result *judge(const struct run *r)
 }
 
 /* The last value that was given, or NULL. */
-static const char *option(const struct run *r, const char *key)
+static const char *option(const struct job_work *r, const char *key)
 {
     const char *value = NULL;
     for (size_t i = 0; i < r->req->option_count; i++)
@@ -73,13 +66,13 @@ static const struct {
     {"html", "report.html", "text/html", report_check_html},
 };
 
-static bool run_check(const struct run *r)
+static bool run_check(struct job_work *r)
 {
-    stage(r, "check", .5);
+    job_stage(r, "check", .5);
     struct check_result *result = judge(r);
     if (!result)
         return false;
-    stage(r, "report", .8);
+    job_stage(r, "report", .8);
     snprintf(r->out->verdict, sizeof r->out->verdict, "%s", result->legal ? "legal" : "illegal");
     struct report_head head = {r->req->model_id, r->req->model_name, r->graph->format};
     const char *wanted = option(r, "report");
@@ -87,8 +80,10 @@ static bool run_check(const struct run *r)
     for (size_t i = 0; i < sizeof reports / sizeof reports[0]; i++) {
         bool this = wanted && strcmp(reports[i].option, wanted) == 0;
         known = known || this;
-        if ((this || i == 0) &&
-            !reports[i].write(result, &head, artifact(r, reports[i].name, reports[i].type), r->err))
+        if (!this && i > 0)
+            continue;
+        struct buf *out = job_artifact_new(r, reports[i].name, reports[i].type);
+        if (!out || !reports[i].write(result, &head, out, r->err))
             return false;
     }
     if (!known) {
@@ -98,32 +93,76 @@ static bool run_check(const struct run *r)
     return true;
 }
 
-static bool run_visualize(const struct run *r)
+static bool run_visualize(struct job_work *r)
 {
     struct check_result *result = NULL;
     if (r->req->march && r->req->march[0]) {
-        stage(r, "check", .3);
+        job_stage(r, "check", .3);
         if (!(result = judge(r)))
             return false;
     }
-    stage(r, "draw", .5);
-    return draw_svg(r->graph, result, artifact(r, "graph.svg", "image/svg+xml"), r->err);
+    job_stage(r, "draw", .5);
+    struct buf *out = job_artifact_new(r, "graph.svg", "image/svg+xml");
+    return out && draw_svg(r->graph, result, out, r->err);
 }
 
-static const struct {
-    const char *kind;
-    bool (*run)(const struct run *);
+/* One row per kind. */
+static const struct kind {
+    const char *name;
+    job_kind_fn *run;
+    bool reads; /* it reads the model itself */
+    bool floats;
+    const char *files[JOB_MAX_FILES]; /* options that name files */
 } kinds[] = {
-    {"check", run_check},
-    {"visualize", run_visualize},
+    {"check", run_check, false, false, {NULL}},
+    {"visualize", run_visualize, false, false, {NULL}},
+    {"quantize", kind_quantize, true, true, {"calibration"}},
 };
+
+static const struct kind *kind_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
 
 bool job_kind_known(const char *kind)
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strcmp(kinds[i].kind, kind) == 0)
+    return kind_find(kind) != NULL;
+}
+
+bool job_kind_floats(const char *kind)
+{
+    const struct kind *k = kind_find(kind);
+    return k && k->floats;
+}
+
+bool job_option_file(const char *kind, const char *key)
+{
+    const struct kind *k = kind_find(kind);
+    for (size_t i = 0; k && i < JOB_MAX_FILES && k->files[i]; i++)
+        if (strcmp(k->files[i], key) == 0)
             return true;
     return false;
+}
+
+bool job_file_value(const char *value, char sha256[65], const char **array)
+{
+    size_t n = strspn(value, "0123456789abcdefABCDEF");
+    *array = value[n] == ':' && value[n + 1] ? value + n + 1 : NULL;
+    if (n != 64 || (value[n] && !*array))
+        return false;
+    for (size_t i = 0; i < 64; i++)
+        sha256[i] = (char)(value[i] >= 'A' && value[i] <= 'F' ? value[i] + 32 : value[i]);
+    sha256[64] = '\0';
+    return true;
+}
+
+static bool model_describe(const struct job_work *w)
+{
+    struct buf *out = job_artifact_new(w, "model.json", "application/json");
+    return out && job_model_json(w->graph, out, w->err);
 }
 
 bool job_run(const struct job_request *req, const void *data, size_t size,
@@ -131,23 +170,20 @@ bool job_run(const struct job_request *req, const void *data, size_t size,
              struct bpu_error *err)
 {
     struct arena arena;
-    struct run r = {.req = req, .arena = &arena, .progress = progress,
-                    .progress_ctx = progress_ctx, .out = out, .err = err};
-    bool ok = false;
+    struct job_work w = {.req = req, .model = data, .model_size = size, .arena = &arena,
+                         .progress = progress, .progress_ctx = progress_ctx, .out = out,
+                         .err = err};
+    const struct kind *kind = kind_find(req->kind);
     memset(out, 0, sizeof *out);
+    if (!kind)
+        return error_set(err, BPU_USAGE, NULL, "this version runs no jobs of kind \"%s\"",
+                         req->kind);
     arena_init(&arena, req->memory_quota);
-    stage(&r, "import", 0);
-    r.graph = job_load(&arena, data, size, req->model_name, req->options, req->option_count, err);
-    if (!r.graph)
-        goto out;
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strcmp(kinds[i].kind, req->kind) == 0) {
-            ok = kinds[i].run(&r) &&
-                 job_model_json(r.graph, artifact(&r, "model.json", "application/json"), err);
-            goto out;
-        }
-    error_set(err, BPU_USAGE, NULL, "this version runs no jobs of kind \"%s\"", req->kind);
-out:
+    job_stage(&w, "import", 0);
+    if (!kind->reads)
+        w.graph = job_load(&arena, data, size, req->model_name, req->options, req->option_count,
+                           err);
+    bool ok = (kind->reads || w.graph) && kind->run(&w) && model_describe(&w);
     arena_fini(&arena);
     if (!ok)
         job_result_fini(out);

@@ -15,13 +15,24 @@ struct job_option {
     const char *key, *value;
 };
 
+/* A file that an option names, in memory, read only. */
+struct job_file {
+    const char *option; /* "calibration" */
+    const void *data;
+    size_t size;
+};
+
+#define JOB_MAX_FILES 4
+
 struct job_request {
-    const char *kind;  /* "check" or "visualize"; see job_kind_known() */
+    const char *kind;  /* "check", "visualize", "quantize"; see job_kind_known() */
     const char *march; /* "bernoulli2" or "bayes", any case; may be NULL for visualize */
     const char *model_id;   /* SHA-256 of the bytes in hex, for the reports */
     const char *model_name; /* the file name as the user knows it */
     const struct job_option *options;
     size_t option_count;
+    struct job_file files[JOB_MAX_FILES]; /* of the options that job_option_file() names */
+    size_t file_count;
     size_t memory_quota; /* bytes that the job's arena may take */
 };
 
@@ -44,11 +55,20 @@ typedef void job_progress_fn(void *ctx, const char *stage, double done);
 
 /* True if job_run can do this kind in this version. */
 bool job_kind_known(const char *kind);
+/* True if the kind computes in float: on oneDNN, whose kernels are generated at run time. */
+bool job_kind_floats(const char *kind);
+/* True if jobs of this kind take the option `key` as a file: its value is the file's SHA-256 in hex,
+ * with :NAME behind it for one array of several. */
+bool job_option_file(const char *kind, const char *key);
+/* Splits such a value. False if it is not of that form; *array is NULL if it names none. */
+bool job_file_value(const char *value, char sha256[65], const char **array);
 
 /* Runs the job over `size` bytes at `data` (read only; must stay valid during the call).  On success
  * fills *out, which the caller releases with job_result_fini(); on failure *err says what and
  * where, and *out is empty. Artifacts of a check: report.json, model.json; of visualize: graph.svg,
- * model.json. model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model. */
+ * model.json; of quantize: report.json, report.html, fixed.bpug, graph.svg, calibration.data.json,
+ * model.json. model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
+ * OPTION.data.json {"arrays": [{"name", "shape", "dtype"}]} of a file. */
 bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,
              struct bpu_error *err) BPU_CHECKED;
@@ -57,5 +77,7 @@ void job_result_fini(struct job_result *r);
 /* Loads what a job would load lazily (tables, plugins, fonts), so that a child forked from a warm
  * template needs no file system. */
 void job_warm_up(void);
+/* The same for kinds that compute in float; slower, so only before the first of them. */
+void job_warm_up_floats(void);
 
 #endif

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "core/import/import.h"
+#include "core/job/quantize.h"
 #include "core/ops/op.h"
+#include "core/run/dnnl.h"
 
 static bool starts_with(const char *s, const char *prefix)
 {
@@ -20,7 +22,7 @@ static bool option_known(const char *key)
 {
     return starts_with(key, "input.") || starts_with(key, "dtype.") ||
            starts_with(key, "input_source.") || strcmp(key, "input_source") == 0 ||
-           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0;
+           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0 || quantize_option(key);
 }
 
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,
@@ -35,7 +37,9 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
             error_set(err, BPU_BAD_OPTION, options[i].key, "there is no option \"%s\"",
                       options[i].key);
             error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE=qint16, "
-                            "input_source[.NAME]=ddr|pyramid|resizer and advice=MICROSECONDS.");
+                            "input_source[.NAME]=ddr|pyramid|resizer and advice=MICROSECONDS; of "
+                            "quantization calibration, calibration.scale, .mean, .std and .frames, "
+                            "qconfig and compare.frames.");
             return NULL;
         }
         if (starts_with(options[i].key, "input."))
@@ -165,4 +169,10 @@ void job_warm_up(void)
     op_table(&count);
     op_find("torch.add");
     march_list(&count);
+}
+
+void job_warm_up_floats(void)
+{
+    /* Without the library the reference kernels compute, slower. */
+    (void)dnnl_warm_up();
 }

@@ -4,49 +4,20 @@
 
 #include <string.h>
 
-#include "core/base/version.h"
 #include "core/draw/draw.h"
-
-static const char style[] =
-    ":root{color-scheme:light dark;--line:#8884;--red:#b3131b;--ok:#0b6b2e;--warn:#7a4b00}"
-    "@media(prefers-color-scheme:dark){:root{--red:#ff8a8a;--ok:#7ddc9b;--warn:#ffc766}}"
-    "body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:70rem;padding:1rem}"
-    "h1{margin:.2em 0}h1 small{font-size:.5em;font-weight:400}"
-    ".verdict{font-size:1.3em;font-weight:700}.illegal,.error{color:var(--red)}"
-    ".legal{color:var(--ok)}.warning{color:var(--warn)}"
-    "table{border-collapse:collapse;width:100%;margin:1em 0}"
-    "th,td{text-align:left;vertical-align:top;padding:.35em .6em;border-bottom:1px solid var(--line);"
-    "overflow-wrap:anywhere}th{white-space:nowrap}.hint{opacity:.8}code{font-size:.92em}"
-    ".scroll{overflow:auto;border:1px solid var(--line);border-radius:8px}"
-    ".scroll svg{display:block;max-width:none}";
-
-static void cell(struct buf *out, const char *text)
-{
-    buf_puts(out, "<td>");
-    buf_xml(out, text ? text : "");
-    buf_puts(out, "</td>");
-}
+#include "core/job/html_page.h"
 
 static void write_head(const struct check_result *r, const struct report_head *h, struct buf *out)
 {
     const char *verdict = r->legal ? "legal" : "illegal";
-    buf_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                  "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>");
-    buf_xml(out, h->model_name);
-    buf_printf(out, " on %s: %s</title><style>%s</style></head><body>\n<h1>", march_name(r->march),
-               verdict, style);
-    buf_xml(out, h->model_name);
-    buf_printf(out, " <small>on %s</small></h1>\n<p class=\"verdict %s\">%s</p>\n",
-               march_name(r->march), verdict, r->legal ? "Legal" : "Illegal");
+    html_open(out, h->model_name, march_name(r->march), verdict);
+    buf_printf(out, "<p class=\"verdict %s\">%s</p>\n", verdict, r->legal ? "Legal" : "Illegal");
     buf_printf(out,
                "<p>%d nodes: %d legal, %d illegal, %d folded. %d errors, %d warnings, %d advice.</p>\n",
                r->graph->node_count, r->legal_count, r->illegal_count, r->folded_count,
                r->error_count, r->warning_count, r->advice_count);
-    for (int i = 0; i < r->note_count + r->graph->note_count; i++) {
-        buf_puts(out, "<p class=\"hint\">");
-        buf_xml(out, i < r->note_count ? r->notes[i] : r->graph->notes[i - r->note_count]);
-        buf_puts(out, "</p>\n");
-    }
+    for (int i = 0; i < r->note_count + r->graph->note_count; i++)
+        html_hint(out, i < r->note_count ? r->notes[i] : r->graph->notes[i - r->note_count]);
 }
 
 static void write_finding(const struct finding *f, struct buf *out)
@@ -77,8 +48,8 @@ static void write_finding(const struct finding *f, struct buf *out)
         buf_puts(out, "</code></span>");
     }
     buf_puts(out, "</td>");
-    cell(out, f->actual && strcmp(f->actual, "null") != 0 ? f->actual : "");
-    cell(out, f->limit);
+    html_cell(out, f->actual && strcmp(f->actual, "null") != 0 ? f->actual : "");
+    html_cell(out, f->limit);
     buf_puts(out, "</tr>\n");
 }
 
@@ -103,8 +74,7 @@ bool report_check_html(const struct check_result *r, const struct report_head *h
     if (start)
         buf_puts(out, start);
     buf_fini(&svg);
-    buf_printf(out, "</div>\n<p class=\"hint\">%s %s; model <code>", BPU_NAME, BPU_VERSION);
-    buf_xml(out, h->model_id);
-    buf_puts(out, "</code></p>\n</body></html>\n");
+    buf_puts(out, "</div>\n");
+    html_close(out, h->model_id);
     return ok && buf_ok(out, err);
 }

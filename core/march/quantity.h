@@ -42,14 +42,14 @@
     X(STATIC_SHAPE, static_shape, "static_shape", BOOL, NODE,                                      \
       "knowing all shapes before run time", "Give the input shapes with input.NAME=…")             \
     /* windows: convolution, deconvolution, pooling */                                             \
-    X(KERNEL_D, kernel_d, "kernel_d", NUM, NODE, "kernel depth", "")                               \
+    X(KERNEL_D, kernel_d, "kernel_d", NUM, NODE, "kernel depth", "Use a smaller kernel.")                               \
     X(KERNEL_H, kernel_h, "kernel_h", NUM, NODE, "kernel height",                                  \
       "Build the large kernel from a stack of 3x3 kernels (7x7 = three of them).")                 \
     X(KERNEL_W, kernel_w, "kernel_w", NUM, NODE, "kernel width",                                   \
       "Build the large kernel from a stack of 3x3 kernels (7x7 = three of them).")                 \
     X(KERNEL, kernel, "kernel", LIST, NODE, "kernel",                                              \
       "A 1x1 transposed convolution is a convolution: use torch.nn.Conv2d.")                       \
-    X(STRIDE_D, stride_d, "stride_d", NUM, NODE, "stride along D", "")                             \
+    X(STRIDE_D, stride_d, "stride_d", NUM, NODE, "stride along D", "Use stride 1 or 2.")                             \
     X(STRIDE_H, stride_h, "stride_h", NUM, NODE, "stride along H",                                 \
       "Split the stride over two layers.")                                                         \
     X(STRIDE_W, stride_w, "stride_w", NUM, NODE, "stride along W",                                 \
@@ -75,7 +75,7 @@
       "Use a larger kernel, or stacked layers, without dilation.")                                 \
     X(DILATION, dilation, "dilation", NUM, NODE, "dilation",                                       \
       "Use a larger kernel, or stacked layers, without dilation.")                                 \
-    X(GROUPS, groups, "groups", NUM, NODE, "group count", "")                                      \
+    X(GROUPS, groups, "groups", NUM, NODE, "group count", "Use one group.")                                      \
     X(IN_CHANNELS, in_channels, "in_channels", NUM, VALUE, "input channel count",                  \
       "Split the channels over several layers and add the results.")                               \
     X(OUT_CHANNELS, out_channels, "out_channels", NUM, NODE, "output channel count",               \
@@ -175,7 +175,7 @@
     X(ROI, none, "roi", INFO, NODE, "the region must be a constant on H and W", "")                \
     X(ROI_BOUNDARY, none, "roi_boundary", INFO, NODE, "the region's borders must be integers", "") \
     X(AXIS, axis, "axis", NUM, NODE, "axis",                                                       \
-      "Permute the tensor so that the operation runs along an allowed axis.")                      \
+      "Lay the tensor out so that the operation runs along an allowed axis.")                      \
     X(AXES, axes, "axes", LIST, NODE, "axes",                                                      \
       "Reduce along allowed axes, in several steps where needed.")                                 \
     X(AXES_NAMED, axes_named, "axes", LIST, NODE, "axes",                                          \

@@ -20,6 +20,12 @@ static bool index_fits(const struct node *n)
            fold_is_int(n->inputs[1]->dtype);
 }
 
+/* Updates replace what is there; sums of them are left to the run. */
+static bool index_sets(const struct node *n)
+{
+    return strcmp(node_string(n, "reduction", "none"), "none") == 0 && !node_attr(n, "reduce");
+}
+
 bool fold_index_select(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const struct value *x = n->inputs[0], *index = n->inputs[1];
@@ -125,7 +131,7 @@ bool fold_scatter(struct graph *g, struct node *n, struct bpu_error *err)
     bool skip;
     int rank = x->shape.rank;
     if (!index_fits(n) || rank == 0 || index->shape.rank != rank || src->dtype != x->dtype ||
-        src->shape.rank != rank)
+        src->shape.rank != rank || !index_sets(n))
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;
@@ -156,7 +162,7 @@ bool fold_scatter_nd(struct graph *g, struct node *n, struct bpu_error *err)
     const struct value *x = n->inputs[0], *index = n->inputs[1], *src = n->inputs[2];
     struct fold_result f;
     bool skip;
-    if (!index_fits(n) || src->dtype != x->dtype || index->shape.rank < 1)
+    if (!index_fits(n) || src->dtype != x->dtype || index->shape.rank < 1 || !index_sets(n))
         return true;
     if (!fold_begin(g, n, 0, &f, &skip, err) || skip)
         return skip;

@@ -333,3 +333,21 @@ bool infer_quant_equal(const struct quant *a, const struct quant *b)
     }
     return true;
 }
+
+bool infer_fused(const struct node *n, const struct shape *out, struct bpu_error *err)
+{
+    char ta[SHAPE_TEXT_MAX], tb[SHAPE_TEXT_MAX];
+    const char *activation = node_string(n, "activation", NULL);
+    if (activation && strcmp(activation, "relu") != 0 && strcmp(activation, "relu6") != 0)
+        return infer_bad(n, err, "Activations are relu and relu6; leave it out for none.",
+                         "activation is \"%.40s\"", activation);
+    const struct shape *residual = infer_shape(n, 1);
+    bool fits = residual->rank < 0 || out->rank < 0 || residual->rank == out->rank;
+    for (int i = 0; fits && i < residual->rank && i < out->rank; i++)
+        fits = residual->dim[i] < 0 || out->dim[i] < 0 || residual->dim[i] == out->dim[i];
+    if (fits)
+        return true;
+    return infer_bad(n, err, "The operand that is added needs the shape of the result.",
+                     "input 1, the residual, has shape %s, the result %s",
+                     shape_text(residual, ta), shape_text(out, tb));
+}

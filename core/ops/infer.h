@@ -70,6 +70,10 @@ int64_t infer_slice(int64_t extent, int64_t *start, int64_t end, int64_t step);
 /* Both quants known and equal, or both unknown. */
 bool infer_quant_equal(const struct quant *a, const struct quant *b);
 
+/* What fusing adds to a convolution or linear layer whose result has shape `out`: a residual operand
+ * (operand 1) of the same shape, and activation "relu" or "relu6". */
+bool infer_fused(const struct node *n, const struct shape *out, struct bpu_error *err) BPU_CHECKED;
+
 /* Where output a of a windowed axis comes from; shared by convolution and pooling. */
 struct infer_window {
     int64_t kernel, stride, dilation, begin, end, extra; /* extra: output_padding */

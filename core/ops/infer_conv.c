@@ -236,7 +236,7 @@ static bool conv_infer(struct graph *g, struct node *n, bool transposed, struct 
     if (!conv_read(g, n, transposed, &c, err))
         return false;
     if (x->rank < 0)
-        return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
+        return infer_fused(n, x, err) && infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (x->rank != c.k + 2 && x->rank != c.k + 1)
         return infer_bad(n, err, NULL,
                          "the input has shape %s; rank %d (or %d without batch) is needed",
@@ -257,7 +257,7 @@ static bool conv_infer(struct graph *g, struct node *n, bool transposed, struct 
         else if (!conv_extent(n, axis, x->dim[axis], &c.w[i], transposed, &out.dim[axis], err))
             return false;
     }
-    return infer_out(n, 0, &out, infer_dtype(n, 0), err);
+    return infer_fused(n, &out, err) && infer_out(n, 0, &out, infer_dtype(n, 0), err);
 }
 
 bool infer_conv(struct graph *g, struct node *n, struct bpu_error *err)

@@ -17,13 +17,16 @@ static bool roi_infer(struct node *n, int regions, struct bpu_error *err)
     if (x->rank != 4)
         return infer_bad(n, err, NULL, "the input has shape %s; images (N, C, H, W) are needed",
                          shape_text(x, text));
-    if (rois->rank >= 0 &&
+    /* (1, K, 4) is the form of the quantized operator, whose boxes are a list with a tensor per image */
+    bool of_one_image = rois->rank == 3 && rois->dim[0] == 1 && rois->dim[2] == 4;
+    if (rois->rank >= 0 && !of_one_image &&
         (rois->rank != 2 || (rois->dim[1] >= 0 && rois->dim[1] != 4 && rois->dim[1] != 5)))
         return infer_bad(
             n, err, "Each row is (x1, y1, x2, y2), with the image number before it or apart.",
-            "the regions have shape %s; (K, 4) or (K, 5) is needed", shape_text(rois, text));
-    struct shape out = {.rank = 4,
-                        .dim = {rois->rank == 2 ? rois->dim[0] : -1, x->dim[1], size[0], size[1]}};
+            "the regions have shape %s; (K, 4), (K, 5) or (1, K, 4) is needed",
+            shape_text(rois, text));
+    int64_t count = rois->rank == 2 ? rois->dim[0] : of_one_image ? rois->dim[1] : -1;
+    struct shape out = {.rank = 4, .dim = {count, x->dim[1], size[0], size[1]}};
     return infer_out(n, 0, &out, infer_dtype(n, 0), err);
 }
 

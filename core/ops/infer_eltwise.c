@@ -1,4 +1,6 @@
 /* infer_eltwise: operators that work element by element: broadcasting and result types. */
+#include <string.h>
+
 #include "core/ops/infer.h"
 
 /* The broadcast shape of operands 0 and 1, and their promoted type. */
@@ -22,7 +24,11 @@ bool infer_binary(struct graph *g, struct node *n, struct bpu_error *err)
     (void)g;
     struct shape out = {.rank = -1};
     enum dtype t = DT_UNKNOWN;
-    return eltwise_pair(n, 0, 1, &out, &t, err) && infer_out(n, 0, &out, t, err);
+    if (!eltwise_pair(n, 0, 1, &out, &t, err))
+        return false;
+    if (strcmp(n->op->key, "pow") == 0 && infer_from_onnx(n))
+        t = infer_dtype(n, 0); /* whatever the exponent is */
+    return infer_out(n, 0, &out, t, err);
 }
 
 /* Division of integers gives a float in PyTorch unless rounding_mode is set, an integer in ONNX. */

@@ -53,7 +53,7 @@ bool infer_linear(struct graph *g, struct node *n, struct bpu_error *err)
                              shape_text(&bias->shape, text), (long long)features[1]);
     }
     if (x->rank < 0)
-        return infer_out_unknown(n, 0, infer_dtype(n, 0), err);
+        return infer_fused(n, x, err) && infer_out_unknown(n, 0, infer_dtype(n, 0), err);
     if (x->rank == 0)
         return infer_bad(n, err, NULL, "the input is a scalar; at least rank 1 is needed");
     int64_t last = x->dim[x->rank - 1];
@@ -65,7 +65,7 @@ bool infer_linear(struct graph *g, struct node *n, struct bpu_error *err)
                          (long long)last, (long long)features[0]);
     struct shape out = *x;
     out.dim[x->rank - 1] = features[1];
-    return infer_out(n, 0, &out, infer_dtype(n, 0), err);
+    return infer_fused(n, &out, err) && infer_out(n, 0, &out, infer_dtype(n, 0), err);
 }
 
 /* a (.., m, k) @ b (.., k, n); a vector is a row on the left and a column on the right. */

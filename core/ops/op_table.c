@@ -17,12 +17,12 @@
 static const struct op_attr attrs_none[] = {{NULL, ATTR_NONE, false}};
 ATTRS(conv, O("in_channels", INT), O("out_channels", INT), O("kernel_size", INTS),
       O("stride", INTS), O("padding", NONE), O("dilation", INTS), O("groups", INT),
-      O("padding_mode", STRING), O("bias", BOOL));
+      O("padding_mode", STRING), O("bias", BOOL), O("activation", STRING));
 ATTRS(deconv, O("in_channels", INT), O("out_channels", INT), O("kernel_size", INTS),
       O("stride", INTS), O("padding", INTS), O("output_padding", INTS), O("dilation", INTS),
-      O("groups", INT), O("padding_mode", STRING), O("bias", BOOL));
+      O("groups", INT), O("padding_mode", STRING), O("bias", BOOL), O("activation", STRING));
 ATTRS(linear, O("in_features", INT), O("out_features", INT), O("weight_layout", STRING),
-      O("bias", BOOL));
+      O("bias", BOOL), O("activation", STRING));
 ATTRS(max_pool, R("kernel_size", INTS), O("stride", INTS), O("padding", INTS), O("dilation", INTS),
       O("return_indices", BOOL), O("ceil_mode", BOOL));
 ATTRS(avg_pool, R("kernel_size", INTS), O("stride", INTS), O("padding", INTS), O("ceil_mode", BOOL),

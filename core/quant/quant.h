@@ -63,16 +63,19 @@ typedef void quant_progress_fn(void *ctx, const char *stage, double done);
 /* What calibration saw and chose for a value. */
 struct observation {
     const struct value *value;
-    double min, max, mean, std, scale;
-    const char *observer;     /* that gave the scale: "percentile", of mix the best one */
+    double min, max, mean, std, scale; /* scale 0: not quantized, or leaves as a sum (qint32) */
+    enum dtype dtype;         /* qint8 or qint16; qint32: leaves without requantization */
+    const char *observer;     /* that gave the scale: "percentile", of mix the best one; "given" by
+                                 a QuantStub, the file or the qconfig; "shared" with another value */
     double saturated;         /* share of the data beyond the range */
-    int64_t *histogram;       /* bins of equal width over ±absmax */
+    int64_t *histogram;       /* bins of equal width over -range .. range; NULL: never computed */
     int bins;
-    double absmax;
+    double range;
+    int64_t not_finite;       /* how many were NaN or infinite */
 };
 
 struct calibration {
-    struct observation *items; /* by value index of the fused graph; scale 0: not quantized */
+    struct observation *items; /* by value index of the fused graph */
     size_t count;
     int64_t frames;
 };
@@ -84,6 +87,10 @@ bool quant_calibrate(struct arena *a, const struct graph *fused, const struct ma
                      struct bpu_error *err) BPU_CHECKED;
 
 /* ── convert ── */
+
+/* True if the file gives scales to results of its operators (and not only to its inputs): then it needs
+ * no calibration. */
+bool quant_has_scales(const struct graph *fused);
 
 /* The fixed-point graph of a fused graph; calibration NULL: the scales are those of the file.  What
  * cannot be quantized (no scale, no fixed kernel) stays float between a DeQuantStub and a QuantStub

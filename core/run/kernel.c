@@ -24,6 +24,9 @@ static const struct kernel *const of_row[] = {
 const struct kernel *kernel_of(const struct node *n)
 {
     size_t count;
+    /* An importer's node whose parameters are data: its row says less than what it does. */
+    if (node_bool(n, "undetermined", false))
+        return &kernel_none;
     return n->op ? of_row[n->op - op_table(&count)] : &kernel_none;
 }
 

@@ -1,10 +1,12 @@
 /* run: executes a graph, frame by frame.
  *
- *   graph ─ run_new ─ order, kernels, live ranges → places in one block of memory ─ run_frame ─ outputs
+ *   graph ─ run_new ─ order, kernels, live ranges → places in one block of memory ─ run_frame ─
+ * outputs
  *
  * Float graphs run in float, quantized nodes in integers (kernel.h); a graph may hold both, with
- * QuantStub and DeQuantStub between them.  The engine "reference" calls the kernels as they are; the
- * engine "fast" gives the same bits for everything quantized.  Nothing is allocated per frame. */
+ * QuantStub and DeQuantStub between them.  The engine "reference" calls the kernels as they are;
+ * the engine "fast" gives the same bits for everything quantized.  Nothing is allocated per frame,
+ * but for the scratch memory that kernels ask for during the first one. */
 #ifndef BPU_RUN_RUN_H
 #define BPU_RUN_RUN_H
 
@@ -14,30 +16,44 @@ enum run_engine { RUN_REFERENCE, RUN_FAST };
 
 struct run_options {
     enum run_engine engine;
-    const char *variant; /* of the fast engine's kernels: "avx512vnni", "avx2", "portable"; NULL: the best here */
+    const char *variant; /* of the fast engine's kernels: "avx512vnni", "avx2", "portable"; NULL:
+                            the best here */
     bool keep_all;       /* every value keeps its place during a frame: for traces and observers */
 };
 
 struct run;
 
-/* Told of each result as soon as it is computed, in execution order. The tensor is in PyTorch's
- * layout and valid during the call. False stops the frame with the *err that it has set. */
+/* Told of each result as soon as it is computed, in execution order: the results of nodes with an
+ * effect that an output of the graph depends on, without inputs and constants of the graph.  The
+ * tensor is in PyTorch's layout and valid during the call.  False stops the frame with the *err
+ * that it has set. */
 typedef bool run_trace_fn(void *ctx, const struct value *v, const struct tensor *t,
                           struct bpu_error *err);
 
-/* Plans the graph, which must live as long as the run.  Errors name the node: an operator without a
- * kernel (BPU_UNSUPPORTED), weights that the file left out (BPU_BAD_MODEL), memory. */
+/* Plans the graph, which must live as long as the run. options NULL: reference.  Errors name the
+ * node: an operator without a kernel (BPU_UNSUPPORTED), weights that the file left out
+ * (BPU_BAD_MODEL), memory. */
 struct run *run_new(struct arena *a, const struct graph *g, const struct run_options *options,
                     struct bpu_error *err) BPU_CHECKED;
 /* One frame. inputs and outputs: as graph.inputs and graph.outputs, data of value.shape and
- * value.dtype, owned by the caller. */
+ * value.dtype, owned by the caller, not necessarily aligned.  Not from two threads at once. */
 bool run_frame(struct run *r, const void *const *inputs, void *const *outputs, run_trace_fn *trace,
                void *ctx, struct bpu_error *err) BPU_CHECKED;
 
-/* Bytes: weights, planned block, and the largest live set, which bounds the plan from below. */
+/* Bytes of constants that the run reads, of the planned block, the largest live set, which bounds
+ * the plan from below, and of scratch memory that kernels have asked for so far. */
 struct run_memory {
-    size_t weights, planned, live;
+    size_t weights, planned, live, scratch;
 };
 struct run_memory run_memory(const struct run *r);
+
+/* What is executed, for reports: nodes by kernel form. */
+struct run_counts {
+    int real, fixed, fast; /* steps; fast ones are counted in no other */
+    int views;             /* results that share the memory of their operand */
+    int in_place;          /* results that take over the memory of their operand */
+    int once;              /* computed from constants when the run was made */
+};
+struct run_counts run_counts(const struct run *r);
 
 #endif

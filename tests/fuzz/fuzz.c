@@ -395,3 +395,29 @@ void fuzz_graph(struct graph *g, const struct check_options *options)
     buf_fini(&text);
     buf_fini(&findings);
 }
+
+void fuzz_archive(const uint8_t *data, size_t size, const struct import_option *options,
+                  size_t option_count)
+{
+    struct arena arena;
+    struct bpu_error err = {0}, broken = {0};
+    struct import_request req = {.data = data,
+                                 .size = size,
+                                 .name = "fuzz.pt",
+                                 .options = options,
+                                 .option_count = option_count};
+    arena_init(&arena, FUZZ_QUOTA);
+    struct graph *g = import_torchscript(&arena, &req, &err);
+    fuzz_arena(&arena);
+    if (!g) {
+        fuzz_error(&err, "the import");
+        if (getenv("FUZZ_SHOW"))
+            fprintf(stderr, "%s: %s (%s) %s\n", error_code_name(err.code), err.message, err.where,
+                    err.hint);
+    } else {
+        FUZZ_REQUIRE(graph_verify(g, &broken), "%s (%s)", broken.message, broken.where);
+        const struct check_options check = {.advice_us = 0};
+        fuzz_graph(g, &check);
+    }
+    arena_fini(&arena);
+}

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/check/check.h"
+#include "core/import/import.h"
 #include "core/ir/graph.h"
 
 #ifdef FUZZ_MAIN
@@ -63,5 +64,8 @@ void fuzz_same(const struct buf *a, const struct buf *b, const char *what);
 /* Everything that is done with a verified graph: the text form, both marches with all reports, the
  * drawing, the graph JSON, which must read back with the same findings. */
 void fuzz_graph(struct graph *g, const struct check_options *options);
+/* An archive imported, and all that. */
+void fuzz_archive(const uint8_t *data, size_t size, const struct import_option *options,
+                  size_t option_count);
 
 #endif

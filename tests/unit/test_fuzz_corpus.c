@@ -23,14 +23,21 @@
 #include "core/ops/op.h"
 #include "tests/fuzz/fuzz.c"
 #include "tests/fuzz/xml.c"
+#include "tests/fuzz/zip.c"
 
+#include "tests/fuzz/target_bpug.c"
 #include "tests/fuzz/target_check.c"
+#include "tests/fuzz/target_data.c"
 #include "tests/fuzz/target_graph_json.c"
 #include "tests/fuzz/target_graph_text.c"
 #include "tests/fuzz/target_http.c"
 #include "tests/fuzz/target_onnx.c"
+#include "tests/fuzz/target_pickle.c"
+#include "tests/fuzz/target_pt2.c"
 #include "tests/fuzz/target_torchscript.c"
+#include "tests/fuzz/target_torchscript_code.c"
 #include "tests/fuzz/target_wire.c"
+#include "tests/fuzz/target_zip.c"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -204,7 +211,10 @@ static void test_xml(void **state)
             fail_msg("%s is taken for XML", bad[i]);
 }
 
-#define TARGETS(X) X(check) X(graph_json) X(graph_text) X(http) X(onnx) X(torchscript) X(wire)
+#define TARGETS(X)                                                                                 \
+    X(bpug)                                                                                        \
+    X(check) X(data) X(graph_json) X(graph_text) X(http) X(onnx) X(pickle) X(pt2) X(torchscript)   \
+        X(torchscript_code) X(wire) X(zip)
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,78 @@
+/* scheme: scales per value, from the file or from calibration, in one form. */
+#include "core/quant/scheme.h"
+
+#include <string.h>
+
+#include "core/run/kernel.h"
+
+bool scheme_is_real(enum dtype t)
+{
+    return dtype_is_float(t) || (dtype_is_quantized(t) && t != DT_QBOOL);
+}
+
+bool quant_has_scales(const struct graph *fused)
+{
+    for (int i = 0; i < fused->value_count; i++) {
+        const struct value *v = fused->values[i];
+        if (v->producer && !v->constant && dtype_is_quantized(v->dtype) && v->quant.count > 0 &&
+            strcmp(kernel_of(v->producer)->name, "quantize") != 0)
+            return true;
+    }
+    return false;
+}
+
+double scheme_scale(double absmax, enum dtype t)
+{
+    return absmax / (t == DT_QINT16 ? 32767.5 : 127.5);
+}
+
+bool scheme_set(struct arena *a, struct scheme_value *v, enum dtype t, double scale,
+                struct bpu_error *err)
+{
+    double *s = ARENA_NEW(a, double, err);
+    if (!s)
+        return false;
+    *s = scale;
+    *v = (struct scheme_value){t, {.scale = s, .count = 1}};
+    return true;
+}
+
+static bool scheme_new(struct arena *a, const struct graph *g, struct scheme *out,
+                       struct bpu_error *err)
+{
+    *out = (struct scheme){ARENA_ARRAY(a, struct scheme_value, g->value_count, err),
+                           g->value_count};
+    return out->values != NULL;
+}
+
+bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *out,
+                    struct bpu_error *err)
+{
+    if (!scheme_new(a, fused, out, err))
+        return false;
+    for (int i = 0; i < fused->value_count; i++) {
+        const struct value *v = fused->values[i];
+        if (!v->constant && dtype_is_quantized(v->dtype) && v->dtype != DT_QBOOL && v->quant.count)
+            out->values[i] = (struct scheme_value){v->dtype, v->quant};
+    }
+    struct graph_users *users = graph_users_new(fused, a, err);
+    if (!users)
+        return false;
+    unify_inherit(fused, users, out);
+    return true;
+}
+
+bool scheme_of_calibration(struct arena *a, const struct graph *fused,
+                           const struct calibration *c, struct scheme *out, struct bpu_error *err)
+{
+    if (!scheme_new(a, fused, out, err))
+        return false;
+    for (int i = 0; i < fused->value_count && (size_t)i < c->count; i++) {
+        const struct observation *o = &c->items[i];
+        if (o->dtype == DT_QINT32)
+            out->values[i].dtype = DT_QINT32;
+        else if (o->scale > 0 && !scheme_set(a, &out->values[i], o->dtype, o->scale, err))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,25 @@
+/* Who has fast kernels: one row per source. A source is a file core/run/fast_*.c or dnnl.c with one
+ * fast_prepare_fn. */
+#include "core/run/dnnl.h"
+#include "core/run/fast_layout.h"
+
+static fast_prepare_fn *const sources[] = {
+    dnnl_prepare, /* float32 */
+    fast_prepare_conv,     fast_prepare_linear,     fast_prepare_pool,
+    fast_prepare_table,    fast_prepare_add,        fast_prepare_cat,
+    fast_prepare_quantize, fast_prepare_dequantize, fast_prepare_wrapped, /* takes what is left */
+    NULL,
+};
+
+bool fast_prepare(struct arena *a, const struct kernel_call *c, const char *variant,
+                  struct fast_kernel *out, struct bpu_error *err)
+{
+    *out = (struct fast_kernel){0};
+    for (size_t i = 0; sources[i]; i++) {
+        if (!sources[i](a, c, variant, out, err))
+            return false;
+        if (out->run)
+            break;
+    }
+    return true;
+}

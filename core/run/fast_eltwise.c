@@ -1,0 +1,382 @@
+/* fast_eltwise: operators that work element by element.
+ *
+ * A function of one value of 8 bits has 256 results, and one of two values 65536: they are asked of the
+ * reference kernel when the node is prepared, so that they cannot differ from it. */
+#include <string.h>
+
+#include "core/ops/fold.h"
+#include "core/run/fast_kernels.h"
+#include "core/run/fast_layout.h"
+#include "core/run/fixed.h"
+
+/* A tensor of n bytes like t, that holds what the engine would store as 0, 1, 2 … at `data`. */
+static struct tensor all_values(const struct tensor *t, int64_t rows, int64_t columns, uint8_t *data)
+{
+    struct tensor v = *t;
+    v.shape = (struct shape){.rank = 2, .dim = {rows, columns}};
+    v.bytes = (size_t)(rows * columns);
+    v.data = data;
+    for (int64_t i = 0; i < rows * columns; i++)
+        data[i] = (uint8_t)(i - fast_offset(t->dtype));
+    return v;
+}
+
+/* ── one operand ── */
+
+struct table {
+    const struct fast_kernels *k;
+    uint8_t of[256];
+};
+
+static bool run_table(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct table *t = state;
+    (void)err;
+    t->k->table(t->of, c->in[0]->data, c->out[0]->data, c->out[0]->bytes);
+    return true;
+}
+
+static bool is_one_of(const struct node *n, const char *names)
+{
+    const char *name = kernel_of(n)->name, *at = strstr(names, name);
+    size_t length = strlen(name);
+    return at && (at == names || at[-1] == ' ') && (at[length] == ' ' || at[length] == 0);
+}
+
+/* The only operand is a feature map inside, and so is the only result, of the same shape. */
+static bool is_simple(const struct kernel_call *c)
+{
+    const struct node *n = c->node;
+    for (int i = 1; i < c->in_count; i++)
+        if (c->in[i])
+            return false;
+    return c->in_count >= 1 && c->in[0] && c->out_count == 1 && c->out[0] &&
+           fast_is_inside(n->inputs[0]) && fast_is_inside(n->outputs[0]) &&
+           shape_equal(&c->in[0]->shape, &c->out[0]->shape) && c->in[0]->quant.count <= 1 &&
+           c->out[0]->quant.count <= 1;
+}
+
+/* Asks the kernel for the 256 results; values stored as the engine stores them. scratch: as it was, after. */
+static bool ask(const struct kernel_call *call, struct arena *scratch, uint8_t of[256],
+                struct bpu_error *err)
+{
+    uint8_t in[256];
+    struct kernel_call c = *call;
+    struct arena_mark mark = arena_mark(scratch);
+    c.scratch = scratch;
+    struct tensor x = all_values(c.in[0], 1, 256, in), y = *c.out[0];
+    const struct tensor *x_list[] = {&x};
+    struct tensor *y_list[] = {&y};
+    y.shape = x.shape;
+    y.bytes = x.bytes;
+    y.data = of;
+    c.in = x_list;
+    c.in_count = 1;
+    c.out = y_list;
+    bool ok = kernel_of(c.node)->fixed(&c, err);
+    arena_rewind(scratch, mark);
+    if (!ok)
+        return false;
+    for (int i = 0; i < 256; i++)
+        of[i] = (uint8_t)(of[i] + fast_offset(y.dtype));
+    return true;
+}
+
+bool fast_prepare_table(struct arena *a, const struct kernel_call *c, const char *variant,
+                        struct fast_kernel *out, struct bpu_error *err)
+{
+    if (!is_one_of(c->node, "unary clamp quantize identity") || !is_simple(c))
+        return true;
+    struct table *t = ARENA_NEW(a, struct table, err);
+    if (!t)
+        return false;
+    t->k = fast_kernels_find(variant);
+    if (!t->k || !kernel_of(c->node)->fixed)
+        return true;
+    if (!ask(c, a, t->of, err))
+        return false;
+    *out = (struct fast_kernel){run_table, t};
+    return true;
+}
+
+/* ── two operands ── */
+
+struct two {
+    const struct fast_kernels *k;
+    struct fast_add add;
+    const uint8_t *of; /* 256 x 256, or NULL: add */
+    bool broadcast;    /* operand 1 has one value per channel of operand 0 */
+    int64_t channels;
+};
+
+static bool run_add(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct two *t = state;
+    (void)err;
+    t->k->add(&t->add, c->in[0]->data, c->in[1]->data, c->out[0]->data, c->out[0]->bytes);
+    return true;
+}
+
+static bool run_pairs(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct two *t = state;
+    const uint8_t *a = c->in[0]->data, *b = c->in[1]->data;
+    uint8_t *y = c->out[0]->data;
+    size_t n = c->out[0]->bytes, m = t->broadcast ? (size_t)t->channels : n;
+    (void)err;
+    for (size_t i = 0; i < n; i += m)
+        for (size_t j = 0; j < m; j++)
+            y[i + j] = t->of[a[i + j] * 256 + b[j]];
+    return true;
+}
+
+/* multipliers for arith_add() as the reference derives them; false: it would compute something else. */
+static bool take_add(const struct kernel_call *c, struct fast_add *out)
+{
+    const struct tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
+    struct add_multipliers m;
+    bool subtract = strcmp(c->node->op->key, "sub") == 0;
+    double alpha = node_float(c->node, "alpha", 1);
+    if ((!subtract && strcmp(c->node->op->key, "add") != 0) || alpha < 1 || alpha > 1 ||
+        node_attr(c->node, "activation"))
+        return false;
+    float s_y = (float)tensor_scale(y, 0), s_b = (float)tensor_scale(b, 0) / s_y;
+    if (!arith_add_multipliers((float)tensor_scale(a, 0) / s_y, subtract ? -s_b : s_b, &m) ||
+        m.shift > 31)
+        return false;
+    int64_t z_a = tensor_zero_point(a, 0) + fast_offset(a->dtype),
+            z_b = tensor_zero_point(b, 0) + fast_offset(b->dtype);
+    if (z_a < 0 || z_a > 255 || z_b < 0 || z_b > 255) /* then the sum fits int32 */
+        return false;
+    int64_t offset = -(z_a * m.a + z_b * m.b);
+    *out = (struct fast_add){m.a, m.b, (int32_t)offset, m.shift,
+                             (int32_t)tensor_zero_point(y, 0) + fast_offset(y->dtype), 0, 255};
+    return true;
+}
+
+static bool ask_pairs(struct arena *arena, const struct kernel_call *call, const uint8_t **out,
+                      struct bpu_error *err)
+{
+    uint8_t in[2][256], *of = arena_alloc(arena, 65536, err);
+    struct kernel_call c = *call;
+    struct tensor a = all_values(c.in[0], 256, 1, in[0]), b = all_values(c.in[1], 1, 256, in[1]),
+                  y = *c.out[0];
+    const struct tensor *in_list[] = {&a, &b};
+    struct tensor *out_list[] = {&y};
+    y.shape = (struct shape){.rank = 2, .dim = {256, 256}};
+    y.bytes = 65536;
+    y.data = of;
+    c.in = in_list;
+    c.out = out_list;
+    struct arena_mark mark = arena_mark(arena);
+    c.scratch = arena;
+    bool ok = of && kernel_of(c.node)->fixed(&c, err);
+    arena_rewind(arena, mark);
+    if (!ok)
+        return false;
+    for (int i = 0; i < 65536; i++)
+        of[i] = (uint8_t)(of[i] + fast_offset(y.dtype));
+    *out = of;
+    return true;
+}
+
+/* (N, C, 1, 1) beside (N, C, H, W): squeeze and excitation. */
+static bool per_channel(const struct shape *a, const struct shape *b)
+{
+    return a->rank == 4 && b->rank == 4 && a->dim[0] == 1 && b->dim[0] == 1 &&
+           a->dim[1] == b->dim[1] && b->dim[2] == 1 && b->dim[3] == 1;
+}
+
+bool fast_prepare_add(struct arena *a, const struct kernel_call *c, const char *variant,
+                      struct fast_kernel *out, struct bpu_error *err)
+{
+    const struct node *n = c->node;
+    if (!is_one_of(n, "binary") || c->in_count != 2 || !c->in[0] || !c->in[1] || !c->out[0] ||
+        !fast_is_inside(n->inputs[0]) || !fast_is_inside(n->inputs[1]) ||
+        !fast_is_inside(n->outputs[0]) || !kernel_of(n)->fixed)
+        return true;
+    const struct shape *x = &c->in[0]->shape, *z = &c->in[1]->shape, *y = &c->out[0]->shape;
+    bool same = shape_equal(x, y) && shape_equal(z, y);
+    if (!same && !(per_channel(x, z) && shape_equal(x, y)))
+        return true;
+    struct two *t = ARENA_NEW(a, struct two, err);
+    if (!t)
+        return false;
+    t->k = fast_kernels_find(variant);
+    t->broadcast = !same;
+    t->channels = same ? 1 : x->dim[1];
+    if (!t->k)
+        return true;
+    if (same && take_add(c, &t->add)) {
+        *out = (struct fast_kernel){run_add, t};
+        return true;
+    }
+    if (!ask_pairs(a, c, &t->of, err))
+        return false;
+    *out = (struct fast_kernel){run_pairs, t};
+    return true;
+}
+
+/* ── into and out of the engine ── */
+
+struct border {
+    const struct fast_kernels *k;
+    struct fast_quantize q;
+    int64_t batch, channels, plane; /* channels 1: no change of order */
+};
+
+static struct border border_of(const struct fast_kernels *k, const struct tensor *t)
+{
+    struct border b = {.k = k, .batch = 1, .channels = 1, .plane = (int64_t)t->bytes};
+    if (t->shape.rank == 4 && t->shape.dim[1] > 1)
+        b = (struct border){.k = k, .batch = t->shape.dim[0], .channels = t->shape.dim[1],
+                            .plane = t->shape.dim[2] * t->shape.dim[3]};
+    return b;
+}
+
+static bool run_quantize(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct border *b = state;
+    const float *x = c->in[0]->data;
+    uint8_t *y = c->out[0]->data, *row = y;
+    if (b->channels > 1 && !(row = arena_reserve(c->scratch, (size_t)b->plane, err)))
+        return false;
+    for (int64_t n = 0; n < b->batch; n++, y += b->channels * b->plane)
+        for (int64_t m = 0; m < b->channels; m++, x += b->plane) {
+            b->k->quantize(&b->q, x, row, (size_t)b->plane);
+            for (int64_t i = 0; b->channels > 1 && i < b->plane; i++)
+                y[i * b->channels + m] = row[i];
+        }
+    return true;
+}
+
+static bool run_dequantize(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct border *b = state;
+    const uint8_t *x = c->in[0]->data, *row = x;
+    float *y = c->out[0]->data;
+    uint8_t *buffer = NULL;
+    if (b->channels > 1 && !(buffer = arena_reserve(c->scratch, (size_t)b->plane, err)))
+        return false;
+    for (int64_t n = 0; n < b->batch; n++, x += b->channels * b->plane)
+        for (int64_t m = 0; m < b->channels; m++, y += b->plane) {
+            for (int64_t i = 0; buffer && i < b->plane; i++)
+                buffer[i] = x[i * b->channels + m];
+            b->k->dequantize(&b->q, buffer ? buffer : row, y, (size_t)b->plane);
+        }
+    return true;
+}
+
+bool fast_prepare_quantize(struct arena *a, const struct kernel_call *c, const char *variant,
+                           struct fast_kernel *out, struct bpu_error *err)
+{
+    const struct fast_kernels *k = fast_kernels_find(variant);
+    struct fixed_scale s;
+    if (!k || !is_one_of(c->node, "quantize") || !c->in[0] || !c->out[0] ||
+        c->in[0]->dtype != DT_FLOAT32 || !fast_is_inside(c->node->outputs[0]) ||
+        c->out[0]->quant.count != 1)
+        return true;
+    struct border *b = ARENA_NEW(a, struct border, err);
+    if (!b || !fixed_scale(c, c->out[0], "the result", &s, err))
+        return false;
+    *b = border_of(k, c->out[0]);
+    bool divide = infer_from_onnx(c->node);
+    b->q = (struct fast_quantize){.factor = divide ? (float)s.scale : s.reciprocal,
+                                  .divide = divide,
+                                  .zero_point = (float)s.zero,
+                                  .lo = (float)s.lo,
+                                  .hi = (float)s.hi,
+                                  .offset = fast_offset(c->out[0]->dtype)};
+    *out = (struct fast_kernel){run_quantize, b};
+    return true;
+}
+
+bool fast_prepare_dequantize(struct arena *a, const struct kernel_call *c, const char *variant,
+                             struct fast_kernel *out, struct bpu_error *err)
+{
+    const struct fast_kernels *k = fast_kernels_find(variant);
+    struct fixed_scale s;
+    if (!k || !is_one_of(c->node, "dequantize") || !c->in[0] || !c->out[0] ||
+        c->out[0]->dtype != DT_FLOAT32 || !fast_is_inside(c->node->inputs[0]) ||
+        c->in[0]->quant.count != 1)
+        return true;
+    struct border *b = ARENA_NEW(a, struct border, err);
+    if (!b || !fixed_scale(c, c->in[0], "the input", &s, err))
+        return false;
+    *b = border_of(k, c->in[0]);
+    b->q = (struct fast_quantize){.factor = (float)s.scale, .zero_point = (float)s.zero,
+                                  .offset = fast_offset(c->in[0]->dtype)};
+    *out = (struct fast_kernel){run_dequantize, b};
+    return true;
+}
+
+/* ── concatenation along the channels ── */
+
+struct cat {
+    const struct fast_kernels *k;
+    int64_t pixels, total;
+    int count;
+    struct cat_part {
+        int64_t channels;
+        bool same; /* scale and offset: bytes are copied */
+        uint8_t of[256];
+    } part[];
+};
+
+static bool run_cat(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct cat *v = state;
+    (void)err;
+    int64_t at = 0;
+    for (int i = 0; i < v->count; i++) {
+        const struct cat_part *p = &v->part[i];
+        const uint8_t *x = c->in[i]->data;
+        uint8_t *y = (uint8_t *)c->out[0]->data + at;
+        for (int64_t k = 0; k < v->pixels; k++, x += p->channels, y += v->total)
+            if (p->same)
+                memcpy(y, x, (size_t)p->channels);
+            else
+                v->k->table(p->of, x, y, (size_t)p->channels);
+        at += p->channels;
+    }
+    return true;
+}
+
+bool fast_prepare_cat(struct arena *a, const struct kernel_call *c, const char *variant,
+                      struct fast_kernel *out, struct bpu_error *err)
+{
+    const struct fast_kernels *k = fast_kernels_find(variant);
+    const struct tensor *y = c->out_count ? c->out[0] : NULL;
+    struct fixed_scale from, to;
+    if (!k || !is_one_of(c->node, "cat") || !y || !fast_is_inside(c->node->outputs[0]) ||
+        y->shape.rank != 4)
+        return true;
+    int64_t dim = node_int(c->node, "dim", 0);
+    if (dim != 1 && dim != -3)
+        return true;
+    for (int i = 0; i < c->in_count; i++)
+        if (!c->in[i] || !fast_is_inside(c->node->inputs[i]) || c->in[i]->shape.rank != 4 ||
+            c->in[i]->quant.count != 1)
+            return true;
+    struct cat *v =
+        arena_alloc(a, sizeof *v + (size_t)c->in_count * sizeof(struct cat_part), err);
+    if (!v || !fixed_scale(c, y, "the result", &to, err))
+        return false;
+    v->k = k;
+    v->count = c->in_count;
+    v->pixels = y->shape.dim[0] * y->shape.dim[2] * y->shape.dim[3];
+    v->total = y->shape.dim[1];
+    for (int i = 0; i < c->in_count; i++) {
+        struct cat_part *p = &v->part[i];
+        const struct tensor *x = c->in[i];
+        p->channels = x->shape.dim[1];
+        p->same = x->dtype == y->dtype && fixed_same_scale(x, y);
+        if (!fixed_scale(c, x, "an operand", &from, err))
+            return false;
+        for (int q = 0; q < 256; q++)
+            p->of[q] = (uint8_t)(fixed_rescale(q - fast_offset(x->dtype), &from, &to) +
+                                 fast_offset(y->dtype));
+    }
+    *out = (struct fast_kernel){run_cat, v};
+    return true;
+}

@@ -1,0 +1,120 @@
+/* fast_portable: the kernels in plain C, for processors without the instruction sets of the others.
+ *
+ * Weights are packed as [block of 64 channels][depth][channel], so that the innermost loop runs over
+ * neighbouring channels and a compiler can vectorize it. */
+#include <string.h>
+
+#include "core/run/arith.h"
+#define FAST_ISA
+#include "core/run/fast_loops.h"
+
+static bool supported(void)
+{
+    return true;
+}
+
+static size_t gemm_bytes(int depth, int channels)
+{
+    return (size_t)(channels + FAST_BLOCK - 1) / FAST_BLOCK * FAST_BLOCK * (size_t)depth;
+}
+
+static size_t gemm_offset(int depth, int channel)
+{
+    return (size_t)channel * (size_t)depth;
+}
+
+static void gemm_pack(const int8_t *w, int depth, int channels, void *out)
+{
+    int8_t *p = out;
+    memset(p, 0, gemm_bytes(depth, channels));
+    for (int c = 0; c < channels; c++)
+        for (int k = 0; k < depth; k++)
+            p[gemm_offset(depth, c / FAST_BLOCK * FAST_BLOCK) + (size_t)k * FAST_BLOCK +
+              (size_t)(c % FAST_BLOCK)] = w[(size_t)c * (size_t)depth + (size_t)k];
+}
+
+/* channels results of one pixel. */
+static void store(const struct fast_requant *q, int channel, int channels, const int32_t *sum,
+                  const uint8_t *residual, uint8_t *out)
+{
+    for (int c = 0; c < channels; c++) {
+        int i = channel + c;
+        int64_t v;
+        if (residual)
+            v = arith_requantize_sum(sum[c], (struct multiplier){q->mantissa[i], q->shift[i]},
+                                     residual[c] - q->residual_zero_point,
+                                     q->residual_mantissa[i]);
+        else
+            v = arith_requantize_binary32(sum[c], q->real[i]);
+        out[c] = (uint8_t)arith_clamp(v + q->zero_point, q->lo, q->hi);
+    }
+}
+
+static void gemm(const struct fast_gemm *g)
+{
+    const int8_t *b = g->b;
+    for (int r = 0; r < g->rows; r++) {
+        int32_t sum[FAST_BLOCK];
+        const uint8_t *a = g->a + (size_t)r * g->lda;
+        for (int c = 0; c < FAST_BLOCK; c++)
+            sum[c] = c < g->channels ? g->q->bias[g->channel + c] : 0;
+        for (int k = 0; k < g->depth; k++)
+            for (int c = 0; c < FAST_BLOCK; c++)
+                sum[c] += a[k] * b[k * FAST_BLOCK + c];
+        if (g->out)
+            store(g->q, g->channel, g->channels, sum,
+                  g->residual ? g->residual + (size_t)r * g->ldr : NULL,
+                  g->out + (size_t)r * g->ldo);
+        else
+            memcpy(g->sums + (size_t)r * g->lds, sum, (size_t)g->channels * sizeof *sum);
+    }
+}
+
+static size_t depthwise_bytes(int taps, int channels)
+{
+    return (size_t)taps * (size_t)channels;
+}
+
+static void depthwise_pack(const int8_t *w, int taps, int channels, void *out)
+{
+    int8_t *p = out;
+    for (int t = 0; t < taps; t++)
+        for (int c = 0; c < channels; c++)
+            p[t * channels + c] = w[c * taps + t];
+}
+
+static void depthwise(const struct fast_depthwise *d)
+{
+    const int8_t *w = d->weights;
+    for (int i = 0; i < d->pixels; i++)
+        for (int from = 0; from < d->channels; from += FAST_BLOCK) {
+            int32_t sum[FAST_BLOCK];
+            int n = d->channels - from < FAST_BLOCK ? d->channels - from : FAST_BLOCK;
+            for (int c = 0; c < n; c++)
+                sum[c] = d->q->bias[from + c];
+            for (int t = 0; t < d->taps; t++) {
+                const uint8_t *x = d->in[i * d->taps + t] + from;
+                for (int c = 0; c < n; c++)
+                    sum[c] += x[c] * w[t * d->channels + from + c];
+            }
+            store(d->q, from, n, sum, NULL, d->out + (size_t)i * d->ldo + from);
+        }
+}
+
+const struct fast_kernels fast_portable = {
+    .name = "portable",
+    .supported = supported,
+    .gemm_bytes = gemm_bytes,
+    .gemm_pack = gemm_pack,
+    .gemm_offset = gemm_offset,
+    .gemm = gemm,
+    .depthwise_bytes = depthwise_bytes,
+    .depthwise_pack = depthwise_pack,
+    .depthwise = depthwise,
+    .add = loop_add,
+    .table = loop_table,
+    .maximum = loop_maximum,
+    .accumulate = loop_accumulate,
+    .quantize = loop_quantize,
+    .dequantize = loop_dequantize,
+};

@@ -1,0 +1,334 @@
+/* bpuhub run: a network over the frames of array files. */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/base/version.h"
+#include "core/job/load.h"
+#include "core/job/prepare.h"
+#include "server/cli_run.h"
+
+#define DEFAULT_MEMORY_MIB 4096
+
+static const char usage_text[] =
+    "MODEL --input [NAME=]FILE[:KEY] … --output FILE.npz [--trace DIR] [--json FILE|-]\n"
+    "           [--engine reference|fast] [--option KEY=VALUE …] [--memory MIB]";
+
+struct output {
+    const struct value *value;
+    size_t bytes;        /* of one frame */
+    unsigned char *data; /* of all */
+};
+
+struct command {
+    struct cli cli;
+    const char *output, *trace, *json;
+    const char *inputs[RUN_MAX_INPUTS];
+    size_t input_count;
+    struct run_options options;
+    struct cli_file file;
+    struct arena arena;
+    struct run_source sources[RUN_MAX_INPUTS];
+    size_t source_count;
+    struct graph *graph;
+    struct run *run;
+    struct run_feed *feeds;
+    struct output *outputs;
+    int64_t frames;
+    double *seconds; /* per frame */
+};
+
+/* ── the command line ── */
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bpuhub run %s\n", usage_text);
+    return 2;
+}
+
+static bool set_engine(struct command *c, const char *name, struct bpu_error *err)
+{
+    if (strcmp(name, "reference") != 0 && strcmp(name, "fast") != 0)
+        return error_set(err, BPU_USAGE, "--engine", "\"%s\" is not reference or fast", name);
+    c->options.engine = strcmp(name, "fast") == 0 ? RUN_FAST : RUN_REFERENCE;
+    return true;
+}
+
+static bool set_memory(struct command *c, const char *text, struct bpu_error *err)
+{
+    char *end;
+    unsigned long mib = strtoul(text, &end, 10);
+    if (!*text || *end || mib == 0 || mib > 1 << 20)
+        return error_set(err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB", text);
+    c->cli.memory = (size_t)mib << 20;
+    return true;
+}
+
+static bool add_input(struct command *c, const char *text, struct bpu_error *err)
+{
+    if (c->input_count == RUN_MAX_INPUTS)
+        return error_set(err, BPU_USAGE, "--input", "more than %d inputs", RUN_MAX_INPUTS);
+    c->inputs[c->input_count++] = text;
+    return true;
+}
+
+/* *exit_code is set when false comes back. */
+static bool parse(struct command *c, int argc, char **argv, int *exit_code)
+{
+    enum { INPUT = 1000, TRACE, JSON, ENGINE, OPTION, MEMORY, HELP };
+    static const struct option options[] = {{"input", required_argument, NULL, INPUT},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"trace", required_argument, NULL, TRACE},
+                                            {"json", required_argument, NULL, JSON},
+                                            {"engine", required_argument, NULL, ENGINE},
+                                            {"option", required_argument, NULL, OPTION},
+                                            {"memory", required_argument, NULL, MEMORY},
+                                            {"help", no_argument, NULL, HELP},
+                                            {0}};
+    struct bpu_error err = {0};
+    int opt;
+    optind = 1;
+    while ((opt = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+        bool ok = true;
+        switch (opt) {
+        case INPUT: ok = add_input(c, optarg, &err); break;
+        case 'o': c->output = optarg; break;
+        case TRACE: c->trace = optarg; break;
+        case JSON: c->json = optarg; break;
+        case ENGINE: ok = set_engine(c, optarg, &err); break;
+        case OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
+        case MEMORY: ok = set_memory(c, optarg, &err); break;
+        case HELP:
+            printf("usage: bpuhub run %s\n", usage_text);
+            *exit_code = 0;
+            return false;
+        default: *exit_code = usage(); return false;
+        }
+        if (!ok) {
+            *exit_code = cli_fail(&c->cli, &err);
+            return false;
+        }
+    }
+    *exit_code = 2;
+    if (optind + 1 != argc || !c->output) {
+        usage();
+        return false;
+    }
+    c->cli.model = argv[optind];
+    return true;
+}
+
+/* ── the model and its frames ── */
+
+static struct graph *load(struct command *c, struct bpu_error *err)
+{
+    return job_load(&c->arena, c->file.data, c->file.size, cli_base_name(c->cli.model),
+                    c->cli.options, c->cli.option_count, err);
+}
+
+static bool open_inputs(struct command *c, struct bpu_error *err)
+{
+    for (size_t i = 0; i < c->input_count; i++) {
+        c->source_count++;
+        if (!run_source_open(&c->arena, c->inputs[i], &c->sources[i], err))
+            return false;
+    }
+    return true;
+}
+
+/* Shapes that the model leaves open are those of the files. */
+static bool open_model(struct command *c, struct bpu_error *err)
+{
+    if (!cli_open(c->cli.model, &c->file, err))
+        return false;
+    struct bpu_error first = {0};
+    c->graph = load(c, &first);
+    if (!c->graph && first.code == BPU_SHAPE_NEEDED && c->source_count) {
+        c->graph = run_shape_options(&c->arena, c->sources, c->source_count, &c->cli, err)
+                       ? load(c, err)
+                       : NULL;
+    } else if (!c->graph)
+        *err = first;
+    c->graph = c->graph ? job_executable(&c->arena, c->graph, err) : NULL;
+    if (!c->graph)
+        return false;
+    c->feeds = ARENA_ARRAY(&c->arena, struct run_feed, c->graph->input_count, err);
+    return c->feeds &&
+           run_bind(&c->arena, c->graph, c->sources, c->source_count, c->feeds, &c->frames, err);
+}
+
+static bool make_outputs(struct command *c, struct bpu_error *err)
+{
+    const struct graph *g = c->graph;
+    c->outputs = ARENA_ARRAY(&c->arena, struct output, g->output_count, err);
+    c->seconds = ARENA_ARRAY(&c->arena, double, c->frames, err);
+    if (!c->outputs || !c->seconds)
+        return false;
+    for (int i = 0; i < g->output_count; i++) {
+        const struct value *v = g->outputs[i];
+        struct output *o = &c->outputs[i];
+        *o = (struct output){.value = v,
+                             .bytes = (size_t)shape_elements(&v->shape) * dtype_size(v->dtype)};
+        o->data = arena_alloc_array(&c->arena, (size_t)c->frames, o->bytes, err);
+        if (!o->data)
+            return false;
+    }
+    return true;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool run_frames(struct command *c, struct run_trace *trace, struct bpu_error *err)
+{
+    const struct graph *g = c->graph;
+    const void **inputs = ARENA_ARRAY(&c->arena, const void *, g->input_count, err);
+    void **outputs = ARENA_ARRAY(&c->arena, void *, g->output_count, err);
+    if (!inputs || !outputs)
+        return false;
+    for (int64_t f = 0; f < c->frames; f++) {
+        for (int i = 0; i < g->input_count; i++)
+            if (!(inputs[i] = run_feed_frame(&c->feeds[i], g->inputs[i], f, err)))
+                return false;
+        for (int i = 0; i < g->output_count; i++)
+            outputs[i] = c->outputs[i].data + (size_t)f * c->outputs[i].bytes;
+        double start = now();
+        if (!run_frame(c->run, inputs, outputs, trace && f == 0 ? run_trace_value : NULL, trace,
+                       err))
+            return false;
+        c->seconds[f] = now() - start;
+    }
+    return true;
+}
+
+/* ── what comes out ── */
+
+bool run_array_of(struct arena *a, const char *name, const struct shape *shape, enum dtype dtype,
+                  const void *data, size_t bytes, struct array *out, struct bpu_error *err)
+{
+    *out =
+        (struct array){.name = name, .shape = *shape, .dtype = dtype, .data = data, .bytes = bytes};
+    if (dtype != DT_BFLOAT16)
+        return true;
+    int64_t n = (int64_t)(bytes / dtype_size(dtype));
+    float *p = arena_alloc_array(a, (size_t)n, sizeof *p, err);
+    if (!p || !array_floats(out, 0, n, p, err))
+        return false;
+    out->dtype = DT_FLOAT32;
+    out->data = p;
+    out->bytes = (size_t)n * sizeof *p;
+    return true;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* Frames one after the other along the leading axis. */
+static bool write_outputs(struct command *c, struct bpu_error *err)
+{
+    int count = c->graph->output_count;
+    struct array *arrays = ARENA_ARRAY(&c->arena, struct array, count, err);
+    struct buf out;
+    if (!arrays)
+        return false;
+    for (int i = 0; i < count; i++) {
+        const struct output *o = &c->outputs[i];
+        struct shape shape = o->value->shape;
+        if (shape.rank == 0 && c->frames > 1)
+            shape.dim[shape.rank++] = 1;
+        if (shape.rank > 0)
+            shape.dim[0] *= c->frames;
+        if (!run_array_of(&c->arena, o->value->name, &shape, o->value->dtype, o->data,
+                          o->bytes * (size_t)c->frames, &arrays[i], err))
+            return false;
+    }
+    buf_init(&out, (size_t)4 << 30);
+    bool ok = (count == 1 && ends_with(c->output, ".npy")
+                   ? npy_write(arrays, &out, err)
+                   : npz_write(arrays, (size_t)count, &out, err)) &&
+              cli_write(c->output, &out, err);
+    buf_fini(&out);
+    return ok;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool write_json(struct command *c, struct bpu_error *err)
+{
+    struct run_memory m = run_memory(c->run);
+    struct run_counts k = run_counts(c->run);
+    double total = 0;
+    size_t n = (size_t)c->frames;
+    for (size_t i = 0; i < n; i++)
+        total += c->seconds[i];
+    qsort(c->seconds, n, sizeof *c->seconds, by_value);
+    json_t *j = json_pack(
+        "{s:s, s:{s:s, s:s}, s:{s:s, s:s, s:s}, s:s, s:I, s:{s:f, s:f, s:f, s:f}, "
+        "s:{s:I, s:I, s:I, s:I}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}",
+        "schema", "bpuhub.run/1", "tool", "name", BPU_NAME, "version", BPU_VERSION, "model", "id",
+        c->file.id, "name", cli_base_name(c->cli.model), "format", c->graph->format, "engine",
+        c->options.engine == RUN_FAST ? "fast" : "reference", "frames", (json_int_t)c->frames,
+        "time", "total_ms", total * 1e3, "frame_min_ms", c->seconds[0] * 1e3, "frame_median_ms",
+        c->seconds[n / 2] * 1e3, "frame_max_ms", c->seconds[n - 1] * 1e3, "memory", "weights_bytes",
+        (json_int_t)m.weights, "planned_bytes", (json_int_t)m.planned, "live_bytes",
+        (json_int_t)m.live, "scratch_bytes", (json_int_t)m.scratch, "nodes", "real", k.real,
+        "fixed", k.fixed, "fast", k.fast, "views", k.views, "in_place", k.in_place, "once", k.once);
+    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
+    struct buf out;
+    buf_init(&out, BUF_DEFAULT_CAP);
+    if (text)
+        buf_puts(&out, text);
+    buf_putc(&out, '\n');
+    bool ok = text ? cli_write(c->json, &out, err)
+                   : error_set(err, BPU_NO_MEMORY, NULL, "no memory for the report");
+    buf_fini(&out);
+    free(text);
+    json_decref(j);
+    return ok;
+}
+
+static bool execute(struct command *c, struct run_trace *trace, struct bpu_error *err)
+{
+    if (!open_inputs(c, err) || !open_model(c, err))
+        return false;
+    c->options.keep_all = trace != NULL;
+    c->run = run_new(&c->arena, c->graph, &c->options, err);
+    return c->run && make_outputs(c, err) && (!trace || run_trace_begin(trace, c->trace, err)) &&
+           run_frames(c, trace, err) && write_outputs(c, err) &&
+           (!trace || run_trace_end(trace, err)) && (!c->json || write_json(c, err));
+}
+
+int cli_run(int argc, char **argv)
+{
+    struct command c = {.cli = {.command = "run", .memory = (size_t)DEFAULT_MEMORY_MIB << 20},
+                        .options = {.engine = RUN_FAST}};
+    struct bpu_error err = {0};
+    struct run_trace trace = {0};
+    int code;
+    if (!parse(&c, argc, argv, &code))
+        return code;
+    arena_init(&c.arena, c.cli.memory);
+    code = execute(&c, c.trace ? &trace : NULL, &err) ? 0 : cli_fail(&c.cli, &err);
+    run_trace_drop(&trace);
+    arena_fini(&c.arena);
+    for (size_t i = 0; i < c.source_count; i++)
+        run_source_close(&c.sources[i]);
+    cli_close(&c.file);
+    for (size_t i = 0; i < c.cli.option_count; i++)
+        free((void *)(uintptr_t)c.cli.options[i].key); /* cli_add_option() made it */
+    return code;
+}

@@ -1,0 +1,68 @@
+/* cli_run: the parts of `bpuhub run`. */
+#ifndef BPU_SERVER_CLI_RUN_H
+#define BPU_SERVER_CLI_RUN_H
+
+#include "core/data/data.h"
+#include "core/run/run.h"
+#include "server/cli.h"
+
+/* ── inputs (cli_run_input.c) ── */
+
+#define RUN_MAX_INPUTS 64
+
+/* One --input [NAME=]FILE[:KEY] with its file read. */
+struct run_source {
+    char *name, *path, *key; /* name and key: NULL if not given */
+    struct cli_file file;
+    struct array_file arrays;
+    bool used;
+};
+
+/* What feeds one input of the graph. */
+struct run_feed {
+    const struct array *array;
+    const char *path; /* for messages */
+    int64_t frames;
+    size_t frame_bytes; /* of the file's array */
+    void *
+        converted; /* one frame in the graph's dtype; NULL: the file's bytes are used as they are */
+};
+
+/* Reads the command line's text into *s; the file is opened and its arrays are read into the arena.
+ */
+bool run_source_open(struct arena *a, const char *text, struct run_source *s,
+                     struct bpu_error *err) BPU_CHECKED;
+void run_source_close(struct run_source *s);
+/* Options input.NAME=1x… for what a model leaves open, from the shapes of the arrays; those of the
+ * user win. */
+bool run_shape_options(struct arena *a, const struct run_source *sources, size_t count,
+                       struct cli *c, struct bpu_error *err) BPU_CHECKED;
+/* Finds the array for every input of g and how many frames there are. */
+bool run_bind(struct arena *a, const struct graph *g, struct run_source *sources, size_t count,
+              struct run_feed *feeds, int64_t *frames, struct bpu_error *err) BPU_CHECKED;
+/* The bytes of frame i for input v. NULL with *err: a value that the input cannot hold. */
+const void *run_feed_frame(const struct run_feed *f, const struct value *v, int64_t i,
+                           struct bpu_error *err) BPU_CHECKED;
+
+/* ── traces (cli_run_trace.c) ── */
+
+/* Writes every traced tensor into a new folder, which gets its name when it is complete. */
+struct run_trace {
+    const char *path;
+    char *work;  /* the folder while it is being written */
+    void *index; /* json_t */
+    unsigned count;
+};
+
+bool run_trace_begin(struct run_trace *t, const char *path, struct bpu_error *err) BPU_CHECKED;
+run_trace_fn run_trace_value; /* ctx: struct run_trace */
+bool run_trace_end(struct run_trace *t, struct bpu_error *err) BPU_CHECKED;
+/* Removes what is not complete. */
+void run_trace_drop(struct run_trace *t);
+
+/* An array of the bytes of t; bfloat16, which NumPy lacks, as float32 in the arena. */
+bool run_array_of(struct arena *a, const char *name, const struct shape *shape, enum dtype dtype,
+                  const void *data, size_t bytes, struct array *out,
+                  struct bpu_error *err) BPU_CHECKED;
+
+#endif
