@@ -145,6 +145,7 @@ test-zoo: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/agree.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_tests.py
+	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/exact.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py -e fast
 

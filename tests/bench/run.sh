@@ -5,8 +5,9 @@ set -eu
 cd "$(dirname "$0")/../.."
 zoo=${ZOO:-build/zoo}
 mkdir -p "$zoo"
-for name in mobilenet_v2 resnet50; do
+for name in mobilenet_v2 resnet18 resnet50; do
     [ -f "$zoo/$name.onnx" ] || /usr/bin/python3 tests/zoo/export.py --out "$zoo" "$name"
 done
-make -s "${BUILD:-build}/tests/bench/seed_store" "${BUILD:-build}/tests/bench/measure"
-ZOO=$zoo exec /usr/bin/python3 tests/bench/bench.py "$@"
+make -s "${BUILD:-build}/tests/bench/seed_store" "${BUILD:-build}/tests/bench/measure" "${BUILD:-build}/tests/bench/bench_engine"
+ZOO=$zoo /usr/bin/python3 tests/bench/bench.py "$@"
+[ $# -gt 0 ] || exec /usr/bin/python3 tests/bench/engine.py "$zoo" "${BUILD:-build}"
