@@ -46,6 +46,7 @@ int cli_ops(int argc, char **argv);
 int cli_dump(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
+int cli_eval(int argc, char **argv);
 int cli_run(int argc, char **argv);
 
 #endif

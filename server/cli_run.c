@@ -31,7 +31,8 @@ struct command {
     struct run_options options;
     struct cli_file file;
     struct arena arena;
-    struct run_source sources[RUN_MAX_INPUTS];
+    struct run_source files[RUN_MAX_INPUTS];
+    struct feed_source sources[RUN_MAX_INPUTS];
     size_t source_count;
     struct graph *graph;
     struct run *run;
@@ -123,41 +124,57 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
 
 /* ── the model and its frames ── */
 
-static struct graph *load(struct command *c, struct bpu_error *err)
+static struct graph *load(struct command *c, const struct job_option *options, size_t count,
+                          struct bpu_error *err)
 {
-    return job_load(&c->arena, c->file.data, c->file.size, cli_base_name(c->cli.model),
-                    c->cli.options, c->cli.option_count, err);
+    return job_load(&c->arena, c->file.data, c->file.size, cli_base_name(c->cli.model), options,
+                    count, err);
 }
 
 static bool open_inputs(struct command *c, struct bpu_error *err)
 {
     for (size_t i = 0; i < c->input_count; i++) {
+        struct run_source *f = &c->files[i];
         c->source_count++;
-        if (!run_source_open(&c->arena, c->inputs[i], &c->sources[i], err))
+        if (!run_source_open(&c->arena, c->inputs[i], f, err))
             return false;
+        c->sources[i] = (struct feed_source){
+            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
     }
     return true;
 }
 
 /* Shapes that the model leaves open are those of the files. */
-static bool open_model(struct command *c, struct bpu_error *err)
+static struct graph *open_model(struct command *c, struct bpu_error *err)
 {
-    if (!cli_open(c->cli.model, &c->file, err))
-        return false;
     struct bpu_error first = {0};
-    c->graph = load(c, &first);
-    if (!c->graph && first.code == BPU_SHAPE_NEEDED && c->source_count) {
-        c->graph = run_shape_options(&c->arena, c->sources, c->source_count, &c->cli, err)
-                       ? load(c, err)
-                       : NULL;
-    } else if (!c->graph)
-        *err = first;
-    c->graph = c->graph ? job_executable(&c->arena, c->graph, err) : NULL;
-    if (!c->graph)
+    struct job_option *options;
+    size_t count;
+    if (!cli_open(c->cli.model, &c->file, err))
+        return NULL;
+    struct graph *g = load(c, c->cli.options, c->cli.option_count, &first);
+    if (g || first.code != BPU_SHAPE_NEEDED || !c->source_count) {
+        if (!g)
+            *err = first;
+        return g;
+    }
+    return feed_shape_options(&c->arena, c->sources, c->source_count, c->cli.options,
+                              c->cli.option_count, &options, &count, err)
+               ? load(c, options, count, err)
+               : NULL;
+}
+
+static bool bind_inputs(struct command *c, struct bpu_error *err)
+{
+    struct feed *feeds;
+    const struct graph *g = c->graph;
+    c->feeds = ARENA_ARRAY(&c->arena, struct run_feed, g->input_count, err);
+    if (!c->feeds || !feed_bind(&c->arena, g, c->sources, c->source_count, &feeds, &c->frames, err))
         return false;
-    c->feeds = ARENA_ARRAY(&c->arena, struct run_feed, c->graph->input_count, err);
-    return c->feeds &&
-           run_bind(&c->arena, c->graph, c->sources, c->source_count, c->feeds, &c->frames, err);
+    for (int i = 0; i < g->input_count; i++)
+        if (!run_feed_init(&c->arena, g->inputs[i], &feeds[i], &c->feeds[i], err))
+            return false;
+    return true;
 }
 
 static bool make_outputs(struct command *c, struct bpu_error *err)
@@ -303,7 +320,9 @@ static bool write_json(struct command *c, struct bpu_error *err)
 
 static bool execute(struct command *c, struct run_trace *trace, struct bpu_error *err)
 {
-    if (!open_inputs(c, err) || !open_model(c, err))
+    struct graph *g = open_inputs(c, err) ? open_model(c, err) : NULL;
+    c->graph = g ? job_executable(&c->arena, g, err) : NULL;
+    if (!c->graph || !bind_inputs(c, err))
         return false;
     c->options.keep_all = trace != NULL;
     c->run = run_new(&c->arena, c->graph, &c->options, err);
@@ -326,7 +345,7 @@ int cli_run(int argc, char **argv)
     run_trace_drop(&trace);
     arena_fini(&c.arena);
     for (size_t i = 0; i < c.source_count; i++)
-        run_source_close(&c.sources[i]);
+        run_source_close(&c.files[i]);
     cli_close(&c.file);
     for (size_t i = 0; i < c.cli.option_count; i++)
         free((void *)(uintptr_t)c.cli.options[i].key); /* cli_add_option() made it */

@@ -2,7 +2,7 @@
 #ifndef BPU_SERVER_CLI_RUN_H
 #define BPU_SERVER_CLI_RUN_H
 
-#include "core/data/data.h"
+#include "core/job/feed.h"
 #include "core/run/run.h"
 #include "server/cli.h"
 
@@ -15,31 +15,23 @@ struct run_source {
     char *name, *path, *key; /* name and key: NULL if not given */
     struct cli_file file;
     struct array_file arrays;
-    bool used;
 };
 
-/* What feeds one input of the graph. */
+/* What an input of the graph gets, frame by frame. */
 struct run_feed {
-    const struct array *array;
-    const char *path; /* for messages */
-    int64_t frames;
+    const struct feed *feed;
     size_t frame_bytes; /* of the file's array */
-    void *
-        converted; /* one frame in the graph's dtype; NULL: the file's bytes are used as they are */
+    void *converted;    /* one frame in the graph's dtype; NULL: the file's bytes as they are */
 };
 
 /* Reads the command line's text into *s; the file is opened and its arrays are read into the arena.
- */
+ * To be closed even if it fails. */
 bool run_source_open(struct arena *a, const char *text, struct run_source *s,
                      struct bpu_error *err) BPU_CHECKED;
 void run_source_close(struct run_source *s);
-/* Options input.NAME=1x… for what a model leaves open, from the shapes of the arrays; those of the
- * user win. */
-bool run_shape_options(struct arena *a, const struct run_source *sources, size_t count,
-                       struct cli *c, struct bpu_error *err) BPU_CHECKED;
-/* Finds the array for every input of g and how many frames there are. */
-bool run_bind(struct arena *a, const struct graph *g, struct run_source *sources, size_t count,
-              struct run_feed *feeds, int64_t *frames, struct bpu_error *err) BPU_CHECKED;
+/* False with *err: the array's type does not suit the input v. */
+bool run_feed_init(struct arena *a, const struct value *v, const struct feed *feed,
+                   struct run_feed *f, struct bpu_error *err) BPU_CHECKED;
 /* The bytes of frame i for input v. NULL with *err: a value that the input cannot hold. */
 const void *run_feed_frame(const struct run_feed *f, const struct value *v, int64_t i,
                            struct bpu_error *err) BPU_CHECKED;

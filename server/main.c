@@ -24,6 +24,7 @@ static const struct {
     {"convert", cli_convert, "write a network as graph JSON, or with its weights as .bpug"},
     {"dump", cli_dump, "print the graph as the program sees it"},
     {"quantize", cli_quantize, "make a fixed-point network of a float one and typical inputs"},
+    {"eval", cli_eval, "accuracy on a data set, and what fixed point costs, layer by layer"},
     {"run", cli_run, "run a network over the frames of array files"},
     {"ops", cli_ops, "the operator table with all limits"},
     {"serve", serve_main, "run the HTTP service with its workers"},

@@ -84,11 +84,15 @@ export function job_list(params, signal) {
 export const job_create = (body, signal) =>
     get_json('/v1/jobs', { method: 'POST', json: body, signal });
 
+export const model_upload = (file, options) => upload('/v1/models', file, options);
+/** Calibration data, a test set, labels. */
+export const data_upload = (file, options) => upload('/v1/data', file, options);
+
 /** Sends the file as it is; XMLHttpRequest because fetch tells nothing about an upload's progress. */
-export function model_upload(file, { onprogress, signal } = {}) {
+function upload(path, file, { onprogress, signal } = {}) {
     return new Promise((resolve, reject) => {
         const xhr = new XMLHttpRequest();
-        xhr.open('POST', `/v1/models?filename=${encodeURIComponent(file.name)}`);
+        xhr.open('POST', `${path}?filename=${encodeURIComponent(file.name)}`);
         xhr.setRequestHeader('Content-Type', 'application/octet-stream');
         xhr.upload.addEventListener('progress', (e) => {
             if (e.lengthComputable) onprogress?.(e.loaded, e.total);

@@ -11,9 +11,21 @@ import { report_show } from './report.js';
 const STAGES = {
     import: 'Reading the model',
     check: 'Checking the operators',
+    fuse: 'Fusing operators',
+    calibrate: 'Calibrating',
+    'compare observers': 'Comparing the ways to choose scales',
+    convert: 'Converting to integers',
+    compare: 'Comparing with float',
+    float: 'Running in float',
+    fixed: 'Running in fixed point',
+    layers: 'Comparing layer by layer',
+    suggest: 'Trying what would help',
+    report: 'Writing the report',
     draw: 'Drawing',
     store: 'Storing the results',
 };
+const KINDS = { quantize: 'Quantize', evaluate: 'Evaluate' };
+const WORK = { quantize: 'Quantizing', evaluate: 'Evaluating', visualize: 'Drawing' };
 const FAULTS_OF_INPUT = new Set([
     'unrecognised_format',
     'bad_model',
@@ -62,7 +74,7 @@ export function job_view(root, id, params, signal) {
         if (!api.ENDED.has(job.state)) {
             const box = progress();
             body.replaceChildren(box.element);
-            announce(`Checking ${name()}`);
+            announce(`${WORK[job.kind] ?? 'Checking'} ${name()}`);
             job = { ...job, ...(await api.job_watch(id, { signal, onupdate: box.update })) };
             model = await api.model(model_id, signal).catch(() => model);
             head();
@@ -152,7 +164,7 @@ export function job_view(root, id, params, signal) {
                                     class: 'button',
                                     onclick: guarded(() => again({ march: m.name })),
                                 },
-                                `Check for ${m.title ?? m.name}`,
+                                `${KINDS[job.kind] ?? 'Check'} for ${m.title ?? m.name}`,
                             ),
                         ),
                 ),
@@ -272,7 +284,7 @@ export function job_view(root, id, params, signal) {
                 }),
             },
             fields,
-            h('button', { type: 'submit', class: 'button primary' }, 'Check with these shapes'),
+            h('button', { type: 'submit', class: 'button primary' }, `${KINDS[job.kind] ?? 'Check'} with these shapes`),
         );
     }
 

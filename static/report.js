@@ -8,6 +8,7 @@ import { findings_panel } from './findings.js';
 import { node_info, nodes_panel } from './nodes.js';
 import { drawing_panel } from './drawing.js';
 import { tab_panels } from './tabs.js';
+import { evaluate_view, quantize_view } from './quantized.js';
 
 /** What is looked at stands in the address, so that it can be sent to a colleague. */
 function remember(id, key, value) {
@@ -26,7 +27,13 @@ export async function report_show(body, job, params, signal) {
     const ignore = () => {};
     const report = job.kind === 'visualize' ? null : await api.report(job.id, signal);
     if (signal.aborted) return ignore;
-    const check = report?.schema?.startsWith('bpuhub.check/') ? report : null;
+    const is = (kind) => report?.schema?.startsWith(`bpuhub.${kind}/`);
+    const check = is('check') ? report : null;
+    const made = is('quantize')
+        ? quantize_view(report, job)
+        : is('evaluate')
+          ? evaluate_view(report, job)
+          : null;
     const drawing = drawing_panel({ onselect: (i) => selected(i), signal });
     const nodes = check?.nodes ?? [];
     const index_of = new Map();
@@ -66,34 +73,31 @@ export async function report_show(body, job, params, signal) {
         );
     }
 
-    const tabs = check
-        ? tab_panels(
-              [
-                  [
-                      'findings',
-                      `Findings (${number(check.findings?.length ?? 0)})`,
-                      findings.element,
-                  ],
-                  ['nodes', `Nodes (${number(nodes.length)})`, node_table.element],
-                  ['files', 'Files', files_panel(job)],
-              ],
-              params.get('tab'),
-              (key) => remember(job.id, 'tab', key === 'findings' ? '' : key),
+    const panels = check
+        ? [
+              ['findings', `Findings (${number(check.findings?.length ?? 0)})`, findings.element],
+              ['nodes', `Nodes (${number(nodes.length)})`, node_table.element],
+          ]
+        : (made?.tabs ?? []);
+    const tabs = panels.length
+        ? tab_panels([...panels, ['files', 'Files', files_panel(job)]], params.get('tab'), (key) =>
+              remember(job.id, 'tab', key === panels[0][0] ? '' : key),
           )
         : null;
 
     body.replaceChildren(
         check
             ? verdict_card(check)
-            : h(
-                  'section',
-                  { class: 'verdict verdict-plain' },
-                  icon('ok'),
-                  h('div', {}, h('h2', {}, 'Done')),
-              ),
+            : (made?.card ??
+                  h(
+                      'section',
+                      { class: 'verdict verdict-plain' },
+                      icon('ok'),
+                      h('div', {}, h('h2', {}, 'Done')),
+                  )),
         h(
             'div',
-            { class: check ? 'split' : 'split single' },
+            { class: check || made ? 'split' : 'split single' },
             h('section', { class: 'card panel' }, tabs?.element ?? files_panel(job)),
             drawing.element,
         ),
@@ -103,6 +107,7 @@ export async function report_show(body, job, params, signal) {
             `Verdict: ${check.verdict} on ${march_title(check.march)}, ${count(check.summary?.errors ?? 0, 'error')}`,
         );
     }
+    if (made) announce(made.announce);
     drawing.message('Drawing …');
     try {
         const text = await api.drawing(job.id, signal);

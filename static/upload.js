@@ -5,6 +5,7 @@ import * as api from './api.js';
 import { march_picker, march_picked, marches_load } from './march.js';
 import { problem_card, problem_of } from './problem.js';
 import { shape_fields, shape_options } from './shapes.js';
+import { kind_picker } from './kinds.js';
 
 /** Lines of K=V as an object; throws a text that names the line. */
 function parse_pairs(text, what) {
@@ -121,18 +122,23 @@ export function upload_card(signal) {
         { type: 'submit', class: 'button primary', id: 'submit', disabled: true },
         'Check the model',
     );
+    const picker = kind_picker((kind) => {
+        submit.textContent = kind.submit;
+        title.textContent = kind.submit.replace('the model', 'a model');
+    });
+    const title = h('h2', { id: 'upload-title' }, 'Check a model');
     const trouble = h('div', {});
     const form = h(
         'form',
         { class: 'upload-form', onsubmit: send },
         zone,
-        h('div', { class: 'upload-side' }, march_slot, options, submit),
+        h('div', { class: 'upload-side' }, picker.element, march_slot, options, submit),
     );
     const sending_slot = h('div', { class: 'sending', hidden: true });
     const element = h(
         'section',
         { class: 'card upload', 'aria-labelledby': 'upload-title' },
-        h('h2', { id: 'upload-title' }, 'Check a model'),
+        title,
         form,
         sending_slot,
         trouble,
@@ -174,7 +180,7 @@ export function upload_card(signal) {
         let body;
         try {
             body = {
-                kind: 'check',
+                kind: picker.kind().name,
                 march,
                 project: data.get('project').trim(),
                 options: {
@@ -201,8 +207,9 @@ export function upload_card(signal) {
         sending = new AbortController();
         const bar = h('progress', { max: 1, value: 0, 'aria-label': 'Upload' });
         const text = h('p', { class: 'sending-text' }, 'Starting …');
+        const sending_name = h('strong', {}, file.name);
         sending_slot.replaceChildren(
-            h('p', { class: 'sending-name' }, h('strong', {}, file.name)),
+            h('p', { class: 'sending-name' }, sending_name),
             bar,
             text,
             h(
@@ -214,9 +221,10 @@ export function upload_card(signal) {
         form.hidden = true;
         sending_slot.hidden = false;
         announce(`Uploading ${file.name}`);
-        const started = performance.now();
-        try {
-            const model = await api.model_upload(file, {
+        const upload = (how, f) => {
+            const started = performance.now();
+            sending_name.textContent = f.name;
+            return how(f, {
                 signal: sending.signal,
                 onprogress: (loaded, total) => {
                     bar.value = total ? loaded / total : 1;
@@ -227,6 +235,13 @@ export function upload_card(signal) {
                             : 'Received; the server is storing it …';
                 },
             });
+        };
+        try {
+            const model = await upload(api.model_upload, file);
+            for (const f of picker.files()) {
+                const data = await upload(api.data_upload, f.file);
+                body.options[f.option] = f.array ? `${data.id}:${f.array}` : data.id;
+            }
             const job = await api.job_create({ model: model.id, ...body }, sending.signal);
             location.hash = `#/jobs/${encodeURIComponent(job.id)}`;
         } catch (error) {

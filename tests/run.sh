@@ -49,6 +49,7 @@ for t in tests/cases/*.sh; do
 done
 run golden tests/golden/run.sh
 [ -f tests/unit/test_tables.py ] && run test_tables python3 tests/unit/test_tables.py
+run walkthrough tests/walkthrough/run.sh
 [ -z "${NO_BROWSER:-}" ] && [ -f tests/browser/run.sh ] && run browser tests/browser/run.sh
 
 [ -n "$broken" ] && echo "failed:$broken"

@@ -94,6 +94,18 @@ static bool judge_output_stub(const struct subject *s, const struct value *v)
     return f->message && f->hint;
 }
 
+/* True if the ReLU that alone reads v runs with n, though no convolution hosts them: quantizing and
+ * then cutting off at zero gives the integers of cutting off first (torch's add_relu, mul_relu), so
+ * the scale behind the ReLU is that of both. */
+static bool relu_shares_scale(const struct checker *c, const struct node *n, const struct value *v)
+{
+    const struct node *reader = c->users->count[v->index] == 1 ? c->users->users[v->index][0] : NULL;
+    bool computes = c->ctx[n->index].role == ROLE_ADD || c->ctx[n->index].role == ROLE_BATCH_NORM ||
+                    node_is(n, "torch.sub") || node_is(n, "torch.mul");
+    return computes && reader && reader->fold == FOLD_NONE && reader->output_count == 1 &&
+           c->ctx[reader->index].role == ROLE_RELU && quant_of(reader->outputs[0]);
+}
+
 /* True if a reader of v gives a result with a scale and is not fused behind v. */
 static bool read_as_quantized(const struct checker *c, const struct value *v)
 {
@@ -113,7 +125,8 @@ static bool judge_island(const struct subject *s, const struct value *v)
     bool from_quantized = false;
     for (int i = 0; i < s->n->input_count; i++)
         from_quantized |= value_is_feature(s->n->inputs[i]) && quant_of(s->n->inputs[i]);
-    if (!from_quantized || keeps_scale(s->n) || !read_as_quantized(c, v))
+    if (!from_quantized || keeps_scale(s->n) || relu_shares_scale(c, s->n, v) ||
+        !read_as_quantized(c, v))
         return true;
     struct finding *f = stub_finding(s, "float_between", v);
     if (!f)

@@ -3,12 +3,12 @@
 #include "core/base/zip_write.h"
 #include "core/export/export_private.h"
 
-static void put_weights(struct buf *out, const struct graph *g)
+static void put_weights(struct buf *out, const struct export_tensors *t)
 {
     static const unsigned char zeros[EXPORT_WEIGHTS_ALIGN];
     size_t end = 0;
-    for (int i = 0; i < g->value_count; i++) {
-        const struct value *v = g->values[i];
+    for (int i = 0; i < t->count; i++) {
+        const struct value *v = t->list[i];
         if (!export_in_weights(v))
             continue;
         size_t before = end, at = export_weights_place(v, &end);
@@ -20,12 +20,15 @@ static void put_weights(struct buf *out, const struct graph *g)
 bool export_bpug(const struct graph *g, struct buf *out, struct bpu_error *err)
 {
     struct zip_writer w;
+    struct export_tensors tensors;
+    if (!export_tensors(g, &tensors, err))
+        return false;
     zip_writer_init(&w, out);
     zip_writer_begin(&w, "graph.json", 1);
     bool ok = export_graph_text(g, out, EXPORT_FILE, err);
     zip_writer_end(&w);
     zip_writer_begin(&w, "weights.bin", EXPORT_WEIGHTS_ALIGN);
-    put_weights(out, g);
+    put_weights(out, &tensors);
     zip_writer_end(&w);
     ok = ok && zip_writer_finish(&w, err);
     zip_writer_fini(&w);

@@ -1,9 +1,9 @@
 /* Writing a graph as graph JSON: the mirror image of core/import/graph_json*.c.
  *
  * A value of the graph is one of three things in the file: an input, a tensor, or a node's output.
- * Nodes that only carry a constant (ONNX Constant) become the tensor itself, since no row of the
- * operator table could compute it again; every other node that was folded is written as it stands
- * and folds again on reading. */
+ * Nodes whose result is a constant that no row of the operator table could compute again (ONNX
+ * Constant, the stubs of a quantized weight) become the tensor itself, and what only they read is
+ * left out; every other node that was folded is written as it stands and folds again on reading. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -138,10 +138,13 @@ static void put_quant(struct buf *out, const struct quant *q, int default_axis)
         buf_printf(out, ", \"axis\": %d", q->axis);
 }
 
-/* An ONNX Constant and its like: no operands, and an output that is known. */
+/* An ONNX Constant and its like: an output that is known, from no operands, or folded by the
+ * importer where the row has nothing to fold with: the pairs of a quantized weight. */
 static bool is_constant_node(const struct node *n)
 {
-    if (n->input_count || n->param_count || n->output_count != 1)
+    bool source = !n->input_count && !n->param_count;
+    bool imported = n->fold == FOLD_CONSTANT && !(n->op && n->op->fold);
+    if ((!source && !imported) || n->output_count != 1)
         return false;
     const struct value *v = n->outputs[0];
     return v->constant && (v->constant->data || v->constant->bytes == 0);
@@ -405,31 +408,52 @@ static void put_tensor(struct buf *out, const struct value *v, enum export_data 
     buf_putc(out, '}');
 }
 
-bool export_is_tensor(const struct value *v)
+static bool is_tensor(const struct value *v)
 {
     return v->producer ? is_constant_node(v->producer) : v->constant && !v->is_input;
 }
 
 bool export_in_weights(const struct value *v)
 {
-    return export_is_tensor(v) && v->constant->data && v->constant->bytes > 0 &&
-           v->dtype != DT_UNKNOWN;
+    return v->constant->data && v->constant->bytes > 0 && v->dtype != DT_UNKNOWN;
 }
 
-static void put_tensors(struct buf *out, const struct graph *g, enum export_data data)
+bool export_tensors(const struct graph *g, struct export_tensors *t, struct bpu_error *err)
+{
+    enum { READ = 1, READ_BY_WRITTEN = 2 };
+    unsigned char *readers = ARENA_ARRAY(g->arena, unsigned char, g->value_count, err);
+    t->list = readers ? ARENA_ARRAY(g->arena, const struct value *, g->value_count, err) : NULL;
+    t->count = 0;
+    if (!t->list)
+        return false;
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = g->nodes[i];
+        unsigned char how = is_constant_node(n) ? READ : READ | READ_BY_WRITTEN;
+        for (int k = 0; k < n->input_count; k++)
+            if (n->inputs[k])
+                readers[n->inputs[k]->index] |= how;
+        for (int k = 0; k < n->param_count; k++)
+            if (n->params[k].value)
+                readers[n->params[k].value->index] |= how;
+    }
+    for (int i = 0; i < g->value_count; i++) {
+        const struct value *v = g->values[i];
+        if (is_tensor(v) && (v->is_output || readers[i] != READ))
+            t->list[t->count++] = v;
+    }
+    return true;
+}
+
+static void put_tensors(struct buf *out, const struct export_tensors *t, enum export_data data)
 {
     bool more = false;
     size_t end = 0;
-    for (int i = 0; i < g->value_count; i++) {
-        const struct value *v = g->values[i];
-        if (!export_is_tensor(v))
-            continue;
-        if (!more)
-            buf_puts(out, ",\n \"tensors\": {");
+    buf_puts(out, t->count ? ",\n \"tensors\": {" : "");
+    for (int i = 0; i < t->count; i++) {
         put_separator(out, &more);
-        put_tensor(out, v, data, &end);
+        put_tensor(out, t->list[i], data, &end);
     }
-    buf_puts(out, more ? "}" : "");
+    buf_puts(out, t->count ? "}" : "");
 }
 
 bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
@@ -441,7 +465,10 @@ bool export_graph_json(const struct graph *g, struct buf *out, bool with_data,
 bool export_graph_text(const struct graph *g, struct buf *out, enum export_data data,
                        struct bpu_error *err)
 {
+    struct export_tensors tensors;
     bool more = false;
+    if (!export_tensors(g, &tensors, err))
+        return false;
     buf_puts(out, "{\"format\": \"bpuhub.graph/1\"");
     if (g->name && g->name[0]) {
         buf_puts(out, ", \"name\": ");
@@ -463,7 +490,7 @@ bool export_graph_text(const struct graph *g, struct buf *out, enum export_data 
     }
     buf_puts(out, "]");
     put_names(out, "outputs", g->outputs, g->output_count);
-    put_tensors(out, g, data);
+    put_tensors(out, &tensors, data);
     for (int i = 0; i < g->note_count; i++) {
         buf_puts(out, i ? ", " : ",\n \"notes\": [");
         put_string(out, g->notes[i]);

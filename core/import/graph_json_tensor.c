@@ -95,7 +95,7 @@ static bool read_place(struct json_reader *r, const char *name, json_t *j, const
                        size_t expected, const unsigned char **out, struct bpu_error *err)
 {
     const char *file;
-    size_t offset, bytes;
+    size_t offset = 0, bytes = 0;
     if (!json_text(j, at, "file", true, &file, err) || !read_count(j, at, "offset", &offset, err) ||
         !read_count(j, at, "bytes", &bytes, err))
         return false;

@@ -254,10 +254,13 @@ struct value *node_param(const struct node *n, const char *name)
 
 struct value *value_source(struct value *v)
 {
-    /* Bounded by the number of folded nodes in a row; a verified graph has no cycles. */
-    while (v && v->producer && v->producer_output == 0 && node_input(v->producer, 0) &&
-           (v->producer->fold == FOLD_IDENTITY || v->producer->fold == FOLD_BATCH_NORM ||
-            v->producer->fold == FOLD_BIAS || v->producer->fold == FOLD_QUANT))
-        v = v->producer->inputs[0];
+    for (int i = 0; i < VALUE_SOURCE_STEPS && v && v->producer; i++) {
+        const struct node *n = v->producer;
+        bool passes = n->fold == FOLD_IDENTITY || n->fold == FOLD_BATCH_NORM ||
+                      n->fold == FOLD_BIAS || n->fold == FOLD_QUANT;
+        if (!passes || v->producer_output != 0 || !node_input(n, 0))
+            break;
+        v = n->inputs[0];
+    }
     return v;
 }

@@ -269,7 +269,10 @@ bool value_is_known(const struct value *v);
  * not known or out of range. */
 bool constant_int(const struct value *v, int64_t i, int64_t *out);
 bool constant_real(const struct value *v, int64_t i, double *out);
-/* The value behind pass-through nodes (fold IDENTITY, BATCH_NORM, BIAS, QUANT): what a consumer really reads. */
+/* The value behind pass-through nodes (fold IDENTITY, BATCH_NORM, BIAS, QUANT): what a consumer really reads.
+ * No further than that many in a row: asked at every node of a longer chain, the answer would take
+ * quadratic time. */
+#define VALUE_SOURCE_STEPS 256
 struct value *value_source(struct value *v);
 
 /* ── users ─────────────────────────────────────────────────────────────────────────────────── */

@@ -55,7 +55,7 @@ static const char *option_value(const struct options *o, const char *word, char 
 {
     snprintf(key, 64, "%.40s.%s", o->prefix, word);
     const char *value = job_option_find(o->items, o->count, key);
-    if (value || !o->fallback)
+    if (value || !o->fallback || strcmp(word, "frames") == 0) /* how many is said of one data set */
         return value;
     snprintf(key, 64, "%.40s.%s", o->fallback, word);
     return job_option_find(o->items, o->count, key);

@@ -22,6 +22,7 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;margin:1em 0}"
     "th,td{text-align:left;vertical-align:top;padding:.35em .6em;border-bottom:1px solid var(--line);"
     "overflow-wrap:anywhere}th{white-space:nowrap}.hint{opacity:.8}code{font-size:.92em}"
+    "td:first-child{min-width:11em}"
     ".n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
     ".figures{display:flex;flex-wrap:wrap;gap:.4em 2.4em;margin:1em 0;padding:0;list-style:none}"
     ".figures b{display:block;font-size:1.5em}"

@@ -117,6 +117,7 @@ static const struct kind {
     {"check", run_check, false, false, {NULL}},
     {"visualize", run_visualize, false, false, {NULL}},
     {"quantize", kind_quantize, true, true, {"calibration"}},
+    {"evaluate", kind_evaluate, true, true, {"calibration", "data", "labels"}},
 };
 
 static const struct kind *kind_find(const char *name)

@@ -67,7 +67,7 @@ bool job_file_value(const char *value, char sha256[65], const char **array);
  * fills *out, which the caller releases with job_result_fini(); on failure *err says what and
  * where, and *out is empty. Artifacts of a check: report.json, model.json; of visualize: graph.svg,
  * model.json; of quantize: report.json, report.html, fixed.bpug, graph.svg, calibration.data.json,
- * model.json. model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
+ * model.json; of evaluate: report.json, report.html, a data.json per file, model.json.  model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
  * OPTION.data.json {"arrays": [{"name", "shape", "dtype"}]} of a file. */
 bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/import/import.h"
+#include "core/job/kind.h"
 #include "core/job/quantize.h"
 #include "core/ops/op.h"
 #include "core/run/dnnl.h"
@@ -22,7 +23,8 @@ static bool option_known(const char *key)
 {
     return starts_with(key, "input.") || starts_with(key, "dtype.") ||
            starts_with(key, "input_source.") || strcmp(key, "input_source") == 0 ||
-           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0 || quantize_option(key);
+           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0 || quantize_option(key) ||
+           evaluate_option(key);
 }
 
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,
@@ -39,7 +41,8 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
             error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE=qint16, "
                             "input_source[.NAME]=ddr|pyramid|resizer and advice=MICROSECONDS; of "
                             "quantization calibration, calibration.scale, .mean, .std and .frames, "
-                            "qconfig and compare.frames.");
+                            "qconfig and compare.frames; of evaluation data, labels, "
+                            "data.scale, …, output, layer.frames, suggest and seconds.");
             return NULL;
         }
         if (starts_with(options[i].key, "input."))

@@ -109,7 +109,8 @@ static struct layout layout_of(const struct node *conv, const struct shape *w)
 
 static int64_t channel(const struct layout *l, int64_t i)
 {
-    return i / l->inner % l->channels + (l->group_elements ? i / l->group_elements * l->channels : 0);
+    return i / l->inner % l->channels +
+           (l->group_elements ? i / l->group_elements * l->channels : 0);
 }
 
 static struct value *new_constant(struct rewrite *r, const char *node, const char *what,
@@ -118,8 +119,8 @@ static struct value *new_constant(struct rewrite *r, const char *node, const cha
     char name[512];
     int64_t n = shape_elements(shape);
     snprintf(name, sizeof name, "%s.%s", node, what);
-    return graph_add_constant(r->to, name, shape, t, data,
-                              n > 0 ? (size_t)n * dtype_size(t) : 0, r->err);
+    return graph_add_constant(r->to, name, shape, t, data, n > 0 ? (size_t)n * dtype_size(t) : 0,
+                              r->err);
 }
 
 /* Integers stay as they are and their scales take the factor, which loses nothing.  NULL without an
@@ -135,8 +136,8 @@ static struct value *scale_quantized(struct rewrite *r, const char *node, const 
             return NULL;
     double *scale = ARENA_ARRAY(r->arena, double, f->channels, r->err);
     int64_t *zero = scale ? ARENA_ARRAY(r->arena, int64_t, f->channels, r->err) : NULL;
-    struct value *v = zero ? new_constant(r, node, "weight", &w->shape, w->dtype, w->constant->data)
-                           : NULL;
+    struct value *v =
+        zero ? new_constant(r, node, "weight", &w->shape, w->dtype, w->constant->data) : NULL;
     for (int64_t c = 0; v && c < f->channels; c++) {
         int64_t from = w->quant.count > 1 ? c : 0;
         scale[c] = w->quant.scale[from] * f->factor[c];
@@ -152,8 +153,8 @@ static struct value *scale_quantized(struct rewrite *r, const char *node, const 
 bool batch_norm_fold(struct rewrite *r, struct node *copy, const struct node *conv,
                      const struct affine *f)
 {
-    struct value *w = rewrite_source(node_param(conv, "weight"));
-    struct value *b = rewrite_source(node_param(conv, "bias"));
+    struct value *w = rewrite_source(r, node_param(conv, "weight"));
+    struct value *b = rewrite_source(r, node_param(conv, "bias"));
     struct shape bias_shape = {.rank = 1, .dim = {f->channels}};
     bool known = f->known && value_is_known(w) && (!b || value_is_known(b));
     float *nw = NULL, *nb = NULL;
@@ -181,9 +182,8 @@ bool batch_norm_fold(struct rewrite *r, struct node *copy, const struct node *co
     struct value *weight = quantized;
     if (!weight)
         weight = new_constant(r, copy->name, "weight", &w->shape, DT_FLOAT32, nw);
-    struct value *bias = weight
-                             ? new_constant(r, copy->name, "bias", &bias_shape, DT_FLOAT32, nb)
-                             : NULL;
+    struct value *bias =
+        weight ? new_constant(r, copy->name, "bias", &bias_shape, DT_FLOAT32, nb) : NULL;
     return bias && node_add_param(r->to, copy, "weight", weight, r->err) &&
            node_add_param(r->to, copy, "bias", bias, r->err);
 }

@@ -21,6 +21,7 @@ struct watch {
     struct statistics statistics;
     double given; /* a scale that is fixed beforehand; 0: to be found */
     int same;     /* index of the value that is watched for it (a stub's operand), or its own */
+    int next;     /* the next one with the same operand; 0: none */
     double range[OBSERVER_COUNT], error[OBSERVER_COUNT]; /* of mix */
 };
 
@@ -29,9 +30,9 @@ struct calibrator {
     const struct graph *fused;
     const struct qconfig *config;
     struct float_graph floats;
-    struct watch *watches;  /* by value index of the fused graph; value NULL: not watched */
-    int *watch_of;          /* by value index of the float graph; -1: none */
-    bool second;            /* which pass */
+    struct watch *watches; /* by value index of the fused graph; value NULL: not watched */
+    int *watch_of;         /* by value index of the float graph; -1: none */
+    bool second;           /* which pass */
     struct bpu_error *err;
 };
 
@@ -71,6 +72,10 @@ static bool watch_value(struct calibrator *c, const struct value *v)
     int *watcher = &c->watch_of[c->floats.value_of[v->index]->index];
     w->value = v;
     w->same = *watcher < 0 ? v->index : *watcher;
+    if (w->same != v->index) {
+        w->next = c->watches[w->same].next;
+        c->watches[w->same].next = v->index;
+    }
     *watcher = w->same;
     return w->same != v->index || statistics_init(c->arena, &w->statistics, c->err);
 }
@@ -105,10 +110,12 @@ static bool observe(void *ctx, const struct value *v, const struct tensor *t, st
     int64_t n = shape_elements(&t->shape);
     if (!c->second)
         statistics_add(&w->statistics, t->data, n, w->config.averaging_constant);
-    for (int k = i; c->second && k < c->fused->value_count; k++) {
+    for (int k = i; c->second; k = c->watches[k].next) {
         struct watch *m = &c->watches[k];
-        if (m->value && m->same == i && m->config.observer == OBSERVER_MIX && m->given <= 0)
+        if (m->config.observer == OBSERVER_MIX && m->given <= 0)
             measure_candidates(m, t->data, n);
+        if (m->next == 0)
+            break;
     }
     return true;
 }
@@ -124,7 +131,8 @@ static bool run_pass(struct calibrator *c, struct run *run, struct frame *frame,
         if (!frame_fill(frame, data, i, c->err))
             return false;
         for (int k = 0; k < g->input_count; k++) {
-            struct tensor t = {.shape = g->inputs[k]->shape, .dtype = g->inputs[k]->dtype,
+            struct tensor t = {.shape = g->inputs[k]->shape,
+                               .dtype = g->inputs[k]->dtype,
                                .data = frame->inputs[k]};
             if (!observe(c, g->inputs[k], &t, c->err))
                 return false;
@@ -156,9 +164,10 @@ static bool prepare_mix(struct calibrator *c)
         any = true;
         for (int o = 0; o < OBSERVER_COUNT; o++)
             if (w->config.candidates & 1u << o)
-                w->range[o] = o == OBSERVER_FIXED_SCALE
-                                  ? w->config.scale * (w->config.dtype == DT_QINT16 ? 32767.5 : 127.5)
-                                  : observer_range(&w->statistics, (enum observer)o, &w->config);
+                w->range[o] =
+                    o == OBSERVER_FIXED_SCALE
+                        ? w->config.scale * (w->config.dtype == DT_QINT16 ? 32767.5 : 127.5)
+                        : observer_range(&w->statistics, (enum observer)o, &w->config);
     }
     return any;
 }
@@ -274,8 +283,7 @@ bool quant_calibrate(struct arena *a, const struct graph *fused, const struct ma
         error_set(err, BPU_BAD_OPTION, NULL, "the calibration data holds no frame");
         return error_hint(err, "A few dozen to a few hundred typical frames are enough.");
     }
-    if (!qconfig_check(c.config, fused, march, err) ||
-        !float_graph_new(a, fused, &c.floats, err))
+    if (!qconfig_check(c.config, fused, march, err) || !float_graph_new(a, fused, &c.floats, err))
         return false;
     *out = (struct calibration){ARENA_ARRAY(a, struct observation, fused->value_count, err),
                                 (size_t)fused->value_count, data->frames};

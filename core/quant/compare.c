@@ -18,9 +18,9 @@ struct sums {
 
 struct compare {
     struct arena *arena;
-    float **kept;        /* by value index of the float graph; NULL: not compared */
-    struct sums *sums;   /* the same */
-    int *float_of;       /* by value index of the fixed graph: index in the float graph; -1: none */
+    float **kept;      /* by value index of the float graph; NULL: not compared */
+    struct sums *sums; /* the same */
+    int *float_of;     /* by value index of the fixed graph: index in the float graph; -1: none */
     struct bpu_error *err;
 };
 
@@ -112,8 +112,7 @@ static bool run_all(struct compare *c, const struct graph *floats, const struct 
     struct run *a = run_new(c->arena, floats, &fast, c->err);
     struct run *b = a ? run_new(c->arena, fixed, &fast, c->err) : NULL;
     struct frame fa, fb;
-    if (!b || !frame_new(c->arena, floats, &fa, c->err) ||
-        !frame_new(c->arena, fixed, &fb, c->err))
+    if (!b || !frame_new(c->arena, floats, &fa, c->err) || !frame_new(c->arena, fixed, &fb, c->err))
         return false;
     for (int64_t i = 0; i < frames; i++) {
         if (progress)
@@ -144,10 +143,11 @@ bool quant_compare(struct arena *a, const struct graph *fused, const struct grap
     c.kept = ARENA_ARRAY(a, float *, f.graph->value_count, err);
     c.sums = c.kept ? ARENA_ARRAY(a, struct sums, fixed->value_count, err) : NULL;
     c.float_of = c.sums ? ARENA_ARRAY(a, int, fixed->value_count, err) : NULL;
-    *out = (struct comparison){.layers = ARENA_ARRAY(a, struct layer_error, fused->value_count, err),
-                               .outputs = ARENA_ARRAY(a, struct layer_error, fused->output_count, err),
-                               .output_count = fused->output_count,
-                               .frames = frames < data->frames ? frames : data->frames};
+    *out =
+        (struct comparison){.layers = ARENA_ARRAY(a, struct layer_error, fused->value_count, err),
+                            .outputs = ARENA_ARRAY(a, struct layer_error, fused->output_count, err),
+                            .output_count = fused->output_count,
+                            .frames = frames < data->frames ? frames : data->frames};
     if (!c.float_of || !out->layers || !out->outputs)
         return false;
     for (int i = 0; i < fixed->value_count; i++)
@@ -155,8 +155,8 @@ bool quant_compare(struct arena *a, const struct graph *fused, const struct grap
     for (int i = 0; i < fused->value_count; i++) {
         const struct value *v = fused->values[i];
         const struct value *q = v->constant ? NULL : quant_counterpart(fixed, v);
-        if (q && !q->is_input && f.value_of[i] && scheme_is_real(v->dtype) && c.float_of[q->index] < 0 &&
-            !pair(&c, &f, v, q, &out->layers[out->count++]))
+        if (q && !q->is_input && f.value_of[i] && scheme_is_real(v->dtype) &&
+            c.float_of[q->index] < 0 && !pair(&c, &f, v, q, &out->layers[out->count++]))
             return false;
     }
     for (int i = 0; i < fused->output_count && i < fixed->output_count; i++) {

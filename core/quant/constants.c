@@ -31,8 +31,10 @@ static bool room(struct rewrite *r, const struct node *n, struct call *c)
 {
     int count = n->input_count + n->param_count + n->output_count;
     c->tensors = ARENA_ARRAY(r->arena, struct tensor, count + 1, r->err);
-    c->in = c->tensors ? ARENA_ARRAY(r->arena, const struct tensor *, n->input_count + 1, r->err) : NULL;
-    c->params = c->in ? ARENA_ARRAY(r->arena, const struct tensor *, n->param_count + 1, r->err) : NULL;
+    c->in = c->tensors ? ARENA_ARRAY(r->arena, const struct tensor *, n->input_count + 1, r->err)
+                       : NULL;
+    c->params =
+        c->in ? ARENA_ARRAY(r->arena, const struct tensor *, n->param_count + 1, r->err) : NULL;
     c->out = c->params ? ARENA_ARRAY(r->arena, struct tensor *, n->output_count + 1, r->err) : NULL;
     return c->out != NULL;
 }
@@ -66,16 +68,16 @@ static bool compute(struct rewrite *r, struct node *n)
     for (int i = 0; ok && i < n->param_count; i++)
         if (n->params[i].value && (ok = operand(r, n->params[i].value, t)))
             c.params[i] = t++;
-    const struct kernel_call call = {n, c.in, n->input_count, c.params, c.out, n->output_count,
-                                     r->arena};
+    const struct kernel_call call = {
+        n, c.in, n->input_count, c.params, c.out, n->output_count, r->arena};
     ok = ok && fn(&call, &why);
     arena_rewind(r->arena, mark);
     if (why.code == BPU_NO_MEMORY && r->err->code == BPU_NONE)
         *r->err = why;
     for (int i = 0; ok && i < n->output_count; i++) {
         const struct value *v = n->outputs[i];
-        struct value *made = graph_add_constant(r->to, v->name, &v->shape, v->dtype,
-                                                c.out[i]->data, c.out[i]->bytes, r->err);
+        struct value *made = graph_add_constant(r->to, v->name, &v->shape, v->dtype, c.out[i]->data,
+                                                c.out[i]->bytes, r->err);
         if (!made)
             return false;
         made->quant = v->quant;
@@ -95,7 +97,8 @@ static bool is_open(const struct node *n)
     return false;
 }
 
-const struct graph *constants_computed(struct arena *a, const struct graph *g, struct bpu_error *err)
+const struct graph *constants_computed(struct arena *a, const struct graph *g,
+                                       struct bpu_error *err)
 {
     struct rewrite r;
     bool any = false;

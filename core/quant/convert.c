@@ -46,8 +46,8 @@ static struct node *add_stub(struct convert *c, const struct value *v, const cha
 static bool set_stub_attrs(struct convert *c, struct node *n, const struct scheme_value *s)
 {
     return node_set_float(c->to, n, "scale", s->quant.scale[0], c->err) &&
-           node_set_int(c->to, n, "zero_point",
-                        s->quant.zero_point ? s->quant.zero_point[0] : 0, c->err) &&
+           node_set_int(c->to, n, "zero_point", s->quant.zero_point ? s->quant.zero_point[0] : 0,
+                        c->err) &&
            node_set_string(c->to, n, "dtype", dtype_name(s->dtype), c->err);
 }
 
@@ -80,8 +80,7 @@ static struct value *as_fixed(struct convert *c, const struct value *v)
     snprintf(name, sizeof name, "%s.fixed", v->name);
     struct value *x = as_real(c, v);
     struct node *n = x ? add_stub(c, v, "quant", QUANT_STUB, x) : NULL;
-    struct value *y =
-        n && set_stub_attrs(c, n, s) ? node_add_output(c->to, n, name, c->err) : NULL;
+    struct value *y = n && set_stub_attrs(c, n, s) ? node_add_output(c->to, n, name, c->err) : NULL;
     if (!y)
         return NULL;
     y->shape = v->shape;
@@ -115,7 +114,8 @@ static bool is_plain_operand(const struct node *n, int i)
     if (is_kernel(n, "clamp") || is_kernel(n, "resize") || is_kernel(n, "pad") ||
         is_kernel(n, "roi_align") || is_kernel(n, "multi_roi_align"))
         return is_kernel(n, "multi_roi_align") ? i == n->input_count - 1 : true;
-    if (v->constant && is_kernel(n, "binary")) /* others than sums and products compute in real numbers */
+    if (v->constant &&
+        is_kernel(n, "binary")) /* others than sums and products compute in real numbers */
         return strcmp(n->op->key, "add") != 0 && strcmp(n->op->key, "sub") != 0 &&
                strcmp(n->op->key, "mul") != 0;
     return is_kernel(n, "masked_fill") && i == 2;
@@ -208,7 +208,9 @@ static bool convert_real(struct convert *c, const struct node *n)
         if (!y)
             return false;
         y->shape = v->shape;
-        y->dtype = scheme_is_real(v->dtype) ? DT_FLOAT32 : v->dtype == DT_QBOOL ? DT_BOOL : v->dtype;
+        y->dtype = scheme_is_real(v->dtype) ? DT_FLOAT32
+                   : v->dtype == DT_QBOOL   ? DT_BOOL
+                                            : v->dtype;
         c->real[v->index] = y;
     }
     return copy != NULL;
@@ -248,8 +250,8 @@ static bool fixed_outputs(struct convert *c, struct node *copy, const struct nod
         const struct value *v = n->outputs[i];
         const struct scheme_value *s = &c->scheme->values[v->index];
         char name[512];
-        bool leaves_real = v->is_output && scheme_is_real(v->dtype) &&
-                           !dtype_is_quantized(v->dtype);
+        bool leaves_real =
+            v->is_output && scheme_is_real(v->dtype) && !dtype_is_quantized(v->dtype);
         snprintf(name, sizeof name, "%s%s", v->name, leaves_real ? ".fixed" : "");
         struct value *y = node_add_output(c->to, copy, name, c->err);
         if (!y)
@@ -283,7 +285,8 @@ static const struct value *oriented_weight(struct convert *c, struct node *copy,
         return NULL;
     for (int64_t o = 0; o < out && value_is_known(w); o++)
         for (int64_t i = 0; i < in; i++, at++)
-            memcpy(data + (size_t)at * size, w->constant->data + (size_t)(i * out + o) * size, size);
+            memcpy(data + (size_t)at * size, w->constant->data + (size_t)(i * out + o) * size,
+                   size);
     *t = *w;
     *k = (struct constant){value_is_known(w) ? data : NULL, w->constant->bytes};
     t->constant = k;
@@ -312,8 +315,8 @@ static bool fixed_weights(struct convert *c, struct node *copy, const struct nod
     struct value *y = copy->outputs[0];
     if (y->dtype == DT_QINT32 && y->quant.count == 0) { /* leaves as the sum: scale s_x * s_w */
         int spatial = is_kernel(n, "linear") ? 0 : n->op->spatial;
-        y->quant = (struct quant){bias->quant.scale, NULL, (int)channels,
-                                  y->shape.rank - 1 - spatial};
+        y->quant =
+            (struct quant){bias->quant.scale, NULL, (int)channels, y->shape.rank - 1 - spatial};
     }
     return convert_multipliers(c, copy, channels);
 }
@@ -328,7 +331,10 @@ static bool convert_fixed(struct convert *c, const struct node *n)
     if (is_kernel(n, "unary") && !convert_table(c, copy))
         return false;
     for (int i = 0; i < n->param_count; i++) {
-        struct value *v = n->params[i].value, *x = v ? as_real(c, v) : NULL;
+        struct value *v = n->params[i].value, *x;
+        if (is_kernel(n, "unary") && strcmp(n->params[i].name, "table") == 0)
+            continue; /* of a graph that is fixed already: made anew */
+        x = v ? as_real(c, v) : NULL;
         if ((v && !x) || !node_add_param(c->to, copy, n->params[i].name, x, c->err))
             return false;
     }
@@ -385,8 +391,8 @@ static bool convert_node(struct convert *c, const struct node *n)
     bool touches = false;
     for (int i = 0; i < n->input_count; i++)
         touches = touches || (n->inputs[i] && c->fixed[n->inputs[i]->index]);
-    if (touches && !graph_add_note(c->to, c->err, "%s (%s) stays float: %s", n->name, n->op_name,
-                                   why))
+    if (touches &&
+        !graph_add_note(c->to, c->err, "%s (%s) stays float: %s", n->name, n->op_name, why))
         return false;
     return convert_real(c, n);
 }

@@ -84,9 +84,9 @@ static bool spread(struct convert *c, struct value *v, int axis)
 /* The integers of the file, with its scales. NULL without an error: they do not fit the form. */
 static struct value *keep_weight(struct convert *c, const struct value *w, int axis)
 {
-    bool fits = (w->dtype == DT_QINT8 || w->dtype == DT_QUINT8) && w->quant.count > 0 &&
-                (w->quant.count == 1 ||
-                 (w->quant.axis == axis && w->quant.count == w->shape.dim[axis]));
+    bool fits =
+        (w->dtype == DT_QINT8 || w->dtype == DT_QUINT8) && w->quant.count > 0 &&
+        (w->quant.count == 1 || (w->quant.axis == axis && w->quant.count == w->shape.dim[axis]));
     if (!fits)
         return NULL;
     struct value *v = graph_add_constant(c->to, w->name, &w->shape, w->dtype, w->constant->data,
@@ -158,8 +158,8 @@ struct value *convert_weight(struct convert *c, const struct node *n, const stru
     if (!need_content(n, w, c->err) || (bias && !need_content(n, bias, c->err)))
         return NULL;
     bool own = c->from->values[w->index] != w; /* turned around for this node */
-    struct value *v = known->value && known->axis == axis && !own ? known->value
-                                                                  : keep_weight(c, w, axis);
+    struct value *v =
+        known->value && known->axis == axis && !own ? known->value : keep_weight(c, w, axis);
     if (v || c->err->code != BPU_NONE) {
         if (!own)
             *known = (struct converted_weight){v, axis};
@@ -309,9 +309,10 @@ bool convert_multipliers(struct convert *c, struct node *n, int64_t channels)
     const char *m_name = param_name(c, n, "multiplier"), *s_name = param_name(c, n, "shift");
     if (!m_name || !s_name)
         return false;
-    struct value *m = graph_add_constant(c->to, m_name, &shape, DT_INT32, multiplier, bytes, c->err);
-    struct value *t = m ? graph_add_constant(c->to, s_name, &shape, DT_INT32, shift, bytes, c->err)
-                        : NULL;
+    struct value *m =
+        graph_add_constant(c->to, m_name, &shape, DT_INT32, multiplier, bytes, c->err);
+    struct value *t =
+        m ? graph_add_constant(c->to, s_name, &shape, DT_INT32, shift, bytes, c->err) : NULL;
     return t && node_add_param(c->to, n, "multiplier", m, c->err) &&
            node_add_param(c->to, n, "shift", t, c->err);
 }
@@ -329,15 +330,14 @@ bool convert_table(struct convert *c, struct node *n)
     size_t size = wide ? 2 : 1, bytes = (size_t)entries * size;
     int32_t *table = ARENA_ARRAY(c->arena, int32_t, entries, c->err);
     unsigned char *data = table ? arena_alloc(c->arena, bytes, c->err) : NULL;
-    if (!data ||
-        !fixed_unary_table(n, &x->quant, x->dtype, &y->quant, y->dtype, table, c->err))
+    if (!data || !fixed_unary_table(n, &x->quant, x->dtype, &y->quant, y->dtype, table, c->err))
         return false;
     for (int64_t i = 0; i < entries; i++) /* little endian, unsigned results as their low 8 bits */
         for (size_t b = 0; b < size; b++)
             data[(size_t)i * size + b] = (unsigned char)((uint32_t)table[i] >> (8 * b));
     const char *name = param_name(c, n, "table");
-    struct value *v = name ? graph_add_constant(c->to, name, &shape, wide ? DT_INT16 : DT_INT8, data,
-                                                bytes, c->err)
+    struct value *v = name ? graph_add_constant(c->to, name, &shape, wide ? DT_INT16 : DT_INT8,
+                                                data, bytes, c->err)
                            : NULL;
     return v && node_add_param(c->to, n, "table", v, c->err);
 }

@@ -60,7 +60,7 @@ struct evaluate_request {
 
 struct evaluate_result;
 
-/* All of it.  progress: "evaluate", "compare layers", "suggest", each from 0 to 1; may be NULL.
+/* All of it.  progress: "evaluate", "layers", "suggest", each from 0 to 1; may be NULL.
  * Everything is in the arena; BPU_BAD_SHAPE and BPU_BAD_OPTION where labels and outputs do not fit. */
 struct evaluate_result *evaluate_run(struct arena *a, const struct evaluate_request *r,
                                      quant_progress_fn *progress, void *ctx,

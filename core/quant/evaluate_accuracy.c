@@ -224,24 +224,25 @@ bool accuracy_measure(struct arena *a, const struct graph *floats, const struct 
 }
 
 bool accuracy_count(struct arena *a, const struct graph *g, const struct evaluate_request *r,
-                    const struct answer_layout *l, double until, int64_t *correct, int64_t *frames,
+                    const struct answer_layout *l, double until, int64_t *correct,
                     struct bpu_error *err)
 {
     struct runner n;
+    int64_t right = 0, k = 0;
+    *correct = -1;
     if (l->output >= g->output_count ||
         !runner_new(a, &n, g, g->outputs[l->output]->name, r, err))
         return false;
-    *correct = *frames = 0;
-    for (; *frames < r->data.frames; ++*frames) {
-        if (*frames % 16 == 15 && evaluate_clock() >= until)
+    for (int64_t i = 0; i < r->data.frames; i++) {
+        if (i % 16 == 15 && evaluate_clock() >= until)
             return true;
-        if (!runner_frame(&n, &r->data, *frames, err))
+        if (!runner_frame(&n, &r->data, i, err))
             return false;
-        int64_t i = *frames * l->samples * l->positions;
         for (int64_t s = 0; s < l->samples; s++)
-            for (int64_t k = 0; k < l->positions; k++, i++)
-                *correct += answer_read(&n.layout, &n.output, s, k, -1).predicted ==
-                            r->labels.items[i];
+            for (int64_t p = 0; p < l->positions; p++)
+                right += answer_read(&n.layout, &n.output, s, p, -1).predicted ==
+                         r->labels.items[k++];
     }
+    *correct = right;
     return true;
 }

@@ -13,9 +13,10 @@ struct apart {
 };
 bool apart_new(struct arena *a, const struct graph *fixed, struct apart *out,
                struct bpu_error *err) BPU_CHECKED;
-/* The real numbers x in the type and scale of v. */
+/* The real numbers x in the type and scale of v, as a QuantStub does it. */
 void apart_quantize(const struct value *v, const float *x, void *out);
-/* The error of x if it were only rounded to the type and scale of v, which is one for all. */
+/* The error of x if it were only rounded to the type and scale of v; nothing is added where that is
+ * not 8 or 16 bits with one scale. */
 void value_error_round(struct value_error *e, const float *x, const struct value *v);
 
 #endif

@@ -203,8 +203,7 @@ static void measure_rounding(struct layers *l)
 {
     for (size_t i = 0; i < l->out->count; i++) {
         struct layer_figures *f = &l->out->layers[i];
-        if (f->fixed->quant.count == 1)
-            value_error_round(&f->rounding, l->kept[l->float_of[f->fixed->index]], f->fixed);
+        value_error_round(&f->rounding, l->kept[l->float_of[f->fixed->index]], f->fixed);
     }
 }
 
@@ -238,7 +237,7 @@ static bool run_all(struct layers *l, const struct evaluate_request *r, int64_t 
             break;
         }
         if (progress)
-            progress(ctx, "compare layers", (double)i / (double)frames);
+            progress(ctx, "layers", (double)i / (double)frames);
         if (!frame_fill(&fa, &r->data, i, l->err) || !frame_fill(&fb, &r->data, i, l->err) ||
             !graph_inputs(l, floats, fa.inputs, keep) ||
             !run_frame(a, (const void *const *)fa.inputs, fa.outputs, keep, l, l->err) ||
@@ -250,7 +249,7 @@ static bool run_all(struct layers *l, const struct evaluate_request *r, int64_t 
         l->out->frames++;
     }
     if (progress)
-        progress(ctx, "compare layers", 1);
+        progress(ctx, "layers", 1);
     return true;
 }
 

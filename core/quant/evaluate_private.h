@@ -60,9 +60,9 @@ bool answer_layout_find(const struct graph *g, const char *name, struct answer_l
 bool accuracy_measure(struct arena *a, const struct graph *floats, const struct graph *fixed,
                       const struct evaluate_request *r, quant_progress_fn *progress, void *ctx,
                       struct accuracy_pair *out, struct bpu_error *err) BPU_CHECKED;
-/* Only correct answers of one graph, until the time is up; *frames: how many it were. */
+/* Only the right answers of one graph; -1 if the time was up before the last frame. */
 bool accuracy_count(struct arena *a, const struct graph *g, const struct evaluate_request *r,
-                    const struct answer_layout *l, double until, int64_t *correct, int64_t *frames,
+                    const struct answer_layout *l, double until, int64_t *correct,
                     struct bpu_error *err) BPU_CHECKED;
 
 /* ── layers ── */
@@ -100,14 +100,22 @@ bool layers_compare(struct arena *a, const struct graph *fused, const struct gra
                     const struct float_graph *floats, const struct evaluate_request *r,
                     double until, quant_progress_fn *progress, void *ctx,
                     struct layer_comparison *out, struct bpu_error *err) BPU_CHECKED;
-/* All outputs as one, over the first `frames` frames.  expected: what the float network gives, as
- * outputs_expected() makes it. */
-float *outputs_expected(struct arena *a, const struct graph *floats,
-                        const struct evaluate_request *r, int64_t frames, struct bpu_error *err)
-    BPU_CHECKED;
-bool outputs_compare(struct arena *a, const struct graph *fixed, const struct graph *floats,
-                     const float *expected, const struct evaluate_request *r, int64_t frames,
-                     struct value_error *sum, struct bpu_error *err) BPU_CHECKED;
+/* ── outputs ── */
+
+/* What the float network gives: all outputs of real numbers, frame by frame. */
+struct outputs_expected {
+    const struct graph *floats;
+    float *items;
+    int64_t frames, each; /* floats of one frame */
+};
+/* Of at most `frames` frames, and of fewer where the outputs are large. */
+bool outputs_expected(struct arena *a, const struct graph *floats, const struct evaluate_request *r,
+                      int64_t frames, struct outputs_expected *out,
+                      struct bpu_error *err) BPU_CHECKED;
+/* All of them as one. */
+bool outputs_compare(struct arena *a, const struct graph *fixed, const struct outputs_expected *x,
+                     const struct evaluate_request *r, struct value_error *sum,
+                     struct bpu_error *err) BPU_CHECKED;
 
 /* ── suggestions ── */
 
@@ -117,7 +125,7 @@ struct suggestion {
     const char *qconfig;     /* JSON to paste: the user's with this change */
     const char *part;        /* JSON of the change alone */
     double sqnr_db, gain_db; /* of the outputs */
-    int64_t correct, frames; /* right answers among the first so many frames; 0 frames: not measured */
+    int64_t correct; /* right answers over all frames; -1: not measured */
 };
 
 struct suggestion_list {
@@ -127,7 +135,6 @@ struct suggestion_list {
     int tried, layers;
     int64_t frames;  /* over which output errors were measured */
     double sqnr_db;  /* of the outputs as they are */
-    int64_t *correct; /* right answers as they are, up to frame i: [data.frames + 1]; NULL: no labels */
     bool cut_off;    /* by the time */
     const char *why; /* not NULL: none could be made, and the reason */
 };
@@ -142,7 +149,7 @@ bool suggestions_find(struct arena *a, const struct graph *fused, const struct g
 
 struct evaluate_result {
     struct arena *arena;
-    const struct evaluate_request *request;
+    struct evaluate_request request;
     const struct graph *fused, *fixed;
     struct accuracy_pair accuracy;
     const char *why_no_accuracy; /* not NULL: the outputs are none of a classification */

@@ -19,11 +19,11 @@
 
 struct search {
     struct arena *arena;
-    const struct graph *fused, *floats;
+    const struct graph *fused;
     const struct evaluate_request *request;
     const struct layer_comparison *layers;
     const struct answer_layout *answers; /* NULL: no accuracy */
-    const float *expected;
+    struct outputs_expected expected;
     double until;
     json_t *base; /* the user's qconfig */
     struct quant_data calibration;
@@ -129,7 +129,7 @@ static bool count_answers(struct search *s, struct arena *a, const struct graph 
 {
     if (!s->answers || !s->request->labels.items)
         return true;
-    return accuracy_count(a, g, s->request, s->answers, s->until, &item->correct, &item->frames, err);
+    return accuracy_count(a, g, s->request, s->answers, s->until, &item->correct, err);
 }
 
 /* True and *helps false where the change cannot be made or brings nothing. */
@@ -139,10 +139,10 @@ static bool measure(struct search *s, struct suggestion *item, bool *helps)
     struct bpu_error err = {0};
     struct value_error sum = {0};
     *helps = false;
+    item->correct = -1;
     child_begin(&child, s->arena);
     struct graph *g = make(s, &child, item->qconfig, &err);
-    bool ok = g && outputs_compare(&child, g, s->floats, s->expected, s->request, s->out->frames,
-                                   &sum, &err);
+    bool ok = g && outputs_compare(&child, g, &s->expected, s->request, &sum, &err);
     if (ok) {
         s->out->tried++;
         item->sqnr_db = value_error_sqnr(&sum);
@@ -333,16 +333,16 @@ bool suggestions_find(struct arena *a, const struct graph *fused, const struct g
                       struct suggestion_list *out, struct bpu_error *err)
 {
     struct value_error sum = {0};
-    struct search s = {.arena = a, .fused = fused, .floats = floats, .request = r,
+    struct search s = {.arena = a, .fused = fused, .request = r,
                        .layers = layers, .answers = answers, .until = until, .out = out, .err = err};
     s.calibration = (struct quant_data){timed_frame, &s, r->calibration_data.frames};
-    *out = (struct suggestion_list){.why = why_not(r, layers), .frames = layers->frames};
+    *out = (struct suggestion_list){.why = why_not(r, layers)};
     if (out->why)
         return true;
-    s.expected = outputs_expected(a, floats, r, out->frames, err);
-    if (!s.expected ||
-        !outputs_compare(a, fixed, floats, s.expected, r, out->frames, &sum, err))
+    if (!outputs_expected(a, floats, r, layers->frames, &s.expected, err) ||
+        !outputs_compare(a, fixed, &s.expected, r, &sum, err))
         return false;
+    out->frames = s.expected.frames;
     out->sqnr_db = value_error_sqnr(&sum);
     if (!isfinite(out->sqnr_db)) {
         out->why = out->sqnr_db > 0 ? "the outputs are equal already"

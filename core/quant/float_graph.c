@@ -115,8 +115,8 @@ bool frame_fill(struct frame *f, const struct quant_data *data, int64_t i, struc
         bool plain = v->dtype == DT_FLOAT32;
         if (!data->frame(data->ctx, i, k, plain ? f->inputs[k] : f->floats, err))
             return false;
-        struct tensor t = {.shape = v->shape, .dtype = v->dtype, .quant = v->quant,
-                           .data = f->inputs[k]};
+        struct tensor t = {
+            .shape = v->shape, .dtype = v->dtype, .quant = v->quant, .data = f->inputs[k]};
         for (int64_t e = 0; !plain && e < n; e++)
             tensor_store_real(&t, e, (double)f->floats[e]);
     }

@@ -46,7 +46,8 @@ static bool starts_with(const char *s, const char *prefix)
 static bool is_matrix(const struct node *n) /* has weights that a batch norm folds into */
 {
     return n->op && n->output_count == 1 && node_param(n, "weight") &&
-           (starts_with(n->op->name, "torch.nn.Conv") || strcmp(n->op->name, "torch.nn.Linear") == 0);
+           (starts_with(n->op->name, "torch.nn.Conv") ||
+            strcmp(n->op->name, "torch.nn.Linear") == 0);
 }
 
 static bool is_batch_norm(const struct node *n)
@@ -56,7 +57,10 @@ static bool is_batch_norm(const struct node *n)
             strcmp(n->op->name, "torch.nn.SyncBatchNorm") == 0);
 }
 
-static bool is_matrix_or_bn(const struct node *n) { return is_matrix(n) || is_batch_norm(n); }
+static bool is_matrix_or_bn(const struct node *n)
+{
+    return is_matrix(n) || is_batch_norm(n);
+}
 
 static bool is_op(const struct node *n, const char *name)
 {
@@ -68,7 +72,7 @@ static bool clamp_bound(const struct node *n, const char *name, int operand, dou
                         double *out)
 {
     const struct attr *a = node_attr(n, name);
-    struct value *v = rewrite_source(node_input(n, operand));
+    const struct value *v = node_input(n, operand);
     *out = otherwise;
     if (a && a->kind != ATTR_NONE)
         *out = node_float(n, name, otherwise);
@@ -164,11 +168,12 @@ static const char *channels_why_not(const struct node *head, const struct node *
     return channels == v->shape.dim[1] ? NULL : "the batch norm has another number of channels";
 }
 
-static struct value *constant_operand(const struct node *n, const struct value *x)
+static struct value *constant_operand(const struct fuser *f, const struct node *n,
+                                      const struct value *x)
 {
     for (int i = 0; i < 2 && n->input_count == 2; i++) {
-        struct value *v = rewrite_source(n->inputs[i]);
-        if (v && value_is_known(v) && rewrite_source(n->inputs[1 - i]) == x &&
+        struct value *v = rewrite_source(&f->r, n->inputs[i]);
+        if (v && value_is_known(v) && rewrite_source(&f->r, n->inputs[1 - i]) == x &&
             (i == 1 || !is_op(n, "torch.div")))
             return v;
     }
@@ -179,7 +184,7 @@ static struct value *constant_operand(const struct node *n, const struct value *
 static struct node *take_scale(struct fuser *f, struct chain *c, struct node *n,
                                const struct value *v, struct value **factor)
 {
-    *factor = constant_operand(n, v);
+    *factor = constant_operand(f, n, v);
     struct value *out = n->outputs[0];
     if (!*factor || n->output_count != 1 || node_string(n, "rounding_mode", NULL))
         return NULL;
@@ -210,8 +215,8 @@ static bool take_batch_norm(struct fuser *f, struct chain *c, const struct value
     const char *why = batch_norm_why_not(bn);
     if (!why)
         why = channels_why_not(c->head, bn);
-    const struct value *w = rewrite_source(node_param(c->head, "weight"));
-    struct value *b = rewrite_source(node_param(c->head, "bias"));
+    const struct value *w = rewrite_source(&f->r, node_param(c->head, "weight"));
+    struct value *b = rewrite_source(&f->r, node_param(c->head, "bias"));
     if (!why && (!w->constant || (b && !b->constant)))
         why = "the weights are computed from the data";
     if (why) {
@@ -232,11 +237,13 @@ static bool take_batch_norm(struct fuser *f, struct chain *c, const struct value
 }
 
 /* The operand that is added to v, or NULL with the reason in c. */
-static struct value *residual_of(struct chain *c, const struct node *add, const struct value *v)
+static struct value *residual_of(const struct fuser *f, struct chain *c, const struct node *add,
+                                 const struct value *v)
 {
     if (add->input_count != 2 || add->output_count != 1)
         return NULL;
-    struct value *a = rewrite_source(add->inputs[0]), *b = rewrite_source(add->inputs[1]);
+    struct value *a = rewrite_source(&f->r, add->inputs[0]),
+                 *b = rewrite_source(&f->r, add->inputs[1]);
     struct value *other = a == v ? b : a;
     bool scaled = node_float(add, "alpha", 1) != 1;
     if (!other || node_bool(add, "scalar_operand", false) || other->constant)
@@ -268,7 +275,7 @@ static bool claim(struct fuser *f, struct node *n)
     if (c->scale)
         f->member[c->scale->index] = n->index;
     struct node *add = c->why_not || node_input(n, 1) ? NULL : next_part(f, c, tail);
-    if (add && is_op(add, "torch.add") && residual_of(c, add, tail))
+    if (add && is_op(add, "torch.add") && residual_of(f, c, add, tail))
         f->claim[add->index] = n->index;
     return true;
 }
@@ -284,14 +291,14 @@ static void finish(struct fuser *f, struct chain *c)
     if (n && is_op(n, "torch.add") && is_matrix_or_bn(c->head) && !node_input(c->head, 1)) {
         if (f->claim[n->index] == c->head->index) {
             c->add = c->last = n;
-            c->residual = residual_of(c, n, tail);
+            c->residual = residual_of(f, c, n, tail);
             f->member[n->index] = c->head->index;
             tail = n->outputs[0];
             n = next_part(f, c, tail);
         } else if (f->claim[n->index] >= 0)
             stop(c, n, "the other operand's layer takes the sum");
     }
-    if (n && activation_of(n) && rewrite_source(node_input(n, 0)) == tail) {
+    if (n && activation_of(n) && rewrite_source(&f->r, node_input(n, 0)) == tail) {
         c->activation = activation_of(n);
         c->relu = c->last = n;
         f->member[n->index] = c->head->index;
@@ -326,8 +333,8 @@ static bool report_chain(struct fuser *f, const struct chain *c)
             continue;
         size_t used = strlen(what);
         snprintf(what + used, sizeof what - used, "%s%s", count ? "," : "", words[i]);
-        names = arena_printf(f->r.arena, f->r.err, "%s%s%s", names, count ? " " : "",
-                             nodes[i]->name);
+        names =
+            arena_printf(f->r.arena, f->r.err, "%s%s%s", names, count ? " " : "", nodes[i]->name);
         if (!names)
             return false;
         count++;
@@ -387,11 +394,12 @@ static bool is_hardswish(const struct fuser *f, const struct node *mul, struct v
         !dtype_is_quantized(mul->outputs[0]->dtype))
         return false;
     for (int i = 0; i < 2; i++) {
-        struct value *h = rewrite_source(mul->inputs[i]);
-        *x = rewrite_source(mul->inputs[1 - i]);
+        struct value *h = rewrite_source(&f->r, mul->inputs[i]);
+        *x = rewrite_source(&f->r, mul->inputs[1 - i]);
         const struct node *n = h ? h->producer : NULL;
-        if (*x && n && is_op(n, "torch.nn.HardSigmoid") && rewrite_source(n->inputs[0]) == *x &&
-            h->quant.count == 0 && f->r.uses[h->index] == 1 && !f->r.leaves[h->index] &&
+        if (*x && n && is_op(n, "torch.nn.HardSigmoid") &&
+            rewrite_source(&f->r, n->inputs[0]) == *x && h->quant.count == 0 &&
+            f->r.uses[h->index] == 1 && !f->r.leaves[h->index] &&
             fabs(node_float(n, "alpha", 1 / 6.) - 1 / 6.) < 1e-6 && node_float(n, "beta", .5) == .5)
             return true;
     }
@@ -420,7 +428,7 @@ static bool emit(struct fuser *f)
     for (int i = 0; i < g->node_count; i++)
         if (r->live[i] && is_hardswish(f, g->nodes[i], &x))
             for (int k = 0; k < 2; k++) {
-                struct node *p = rewrite_source(g->nodes[i]->inputs[k])->producer;
+                struct node *p = rewrite_source(&f->r, g->nodes[i]->inputs[k])->producer;
                 if (p && is_op(p, "torch.nn.HardSigmoid"))
                     skip[p->index] = true;
             }

@@ -71,7 +71,10 @@ void statistics_add(struct statistics *s, const float *x, int64_t n, double aver
     s->squares += squares;
 }
 
-static double larger(double a, double b) { return fabs(a) > fabs(b) ? fabs(a) : fabs(b); }
+static double larger(double a, double b)
+{
+    return fabs(a) > fabs(b) ? fabs(a) : fabs(b);
+}
 
 double statistics_absmax(const struct statistics *s)
 {
@@ -105,7 +108,8 @@ double statistics_beyond(const struct statistics *s, double t)
         double lo = i * width, hi = lo + width;
         if (hi <= t)
             continue;
-        double share = lo >= t ? 1 : (hi - t) / width; /* values of one bin count as evenly spread */
+        double share =
+            lo >= t ? 1 : (hi - t) / width; /* values of one bin count as evenly spread */
         beyond += share * (double)magnitude(s, i);
     }
     return beyond / (double)s->count;

@@ -58,7 +58,7 @@ static const char *const observer_names[OBSERVER_COUNT + 1] = {
 #define X(id, name) name,
     QCONFIG_OBSERVER_MAP(X)
 #undef X
-    NULL};
+        NULL};
 
 const char *observer_name(enum observer o)
 {
@@ -67,8 +67,8 @@ const char *observer_name(enum observer o)
 
 /* ── reading ── */
 
-static bool read_number(json_t *obj, const struct json_at *at, const char *key, double lo, double hi,
-                        unsigned bit, unsigned *set, double *out, struct bpu_error *err)
+static bool read_number(json_t *obj, const struct json_at *at, const char *key, double lo,
+                        double hi, unsigned bit, unsigned *set, double *out, struct bpu_error *err)
 {
     json_t *j = json_object_get(obj, key);
     if (!j || json_is_null(j))
@@ -78,8 +78,8 @@ static bool read_number(json_t *obj, const struct json_at *at, const char *key, 
         return json_fail(err, BPU_BAD_OPTION, AT_KEY(at, key), "%s must be a number, not %s", key,
                          json_kind(j));
     if (!(v >= lo && v <= hi))
-        return json_fail(err, BPU_BAD_OPTION, AT_KEY(at, key), "%s is %g; %g to %g makes sense", key,
-                         v, lo, hi);
+        return json_fail(err, BPU_BAD_OPTION, AT_KEY(at, key), "%s is %g; %g to %g makes sense",
+                         key, v, lo, hi);
     *out = v;
     *set |= bit;
     return true;
@@ -113,7 +113,8 @@ static bool read_candidates(json_t *obj, const struct json_at *above, struct rul
         return json_fail(err, BPU_BAD_OPTION, at, "candidates must be a list of observers, not %s",
                          json_is_array(list) ? "an empty one" : json_kind(list));
     r->activation.candidates = 0;
-    json_array_foreach(list, i, j) {
+    json_array_foreach(list, i, j)
+    {
         enum observer o = OBSERVER_MIN_MAX;
         if (!json_is_string(j))
             return json_fail(err, BPU_BAD_OPTION, AT_INDEX(at, i),
@@ -149,8 +150,8 @@ static bool read_dtype(json_t *obj, const struct json_at *at, const char *const 
 static bool read_activation(json_t *obj, const struct json_at *above, struct rule *r,
                             struct bpu_error *err)
 {
-    static const char *const keys[] = {"dtype", "observer", "percentile", "averaging_constant",
-                                       "min",   "max",      "std",        "scale",
+    static const char *const keys[] = {"dtype",      "observer", "percentile", "averaging_constant",
+                                       "min",        "max",      "std",        "scale",
                                        "candidates", NULL};
     static const char *const dtypes[] = {"qint8", "qint16", "float32", NULL};
     const struct json_at *at = AT_KEY(above, "activation");
@@ -222,8 +223,8 @@ static bool read_weight(json_t *obj, const struct json_at *above, struct rule *r
 static struct rule *add_rule(struct qconfig *q, enum rule_kind kind, const char *pattern,
                              struct bpu_error *err)
 {
-    q->rules = arena_grow(q->arena, q->rules, q->count, q->count + 1, sizeof *q->rules,
-                          &q->capacity, err);
+    q->rules =
+        arena_grow(q->arena, q->rules, q->count, q->count + 1, sizeof *q->rules, &q->capacity, err);
     const char *copy = q->rules ? arena_strdup(q->arena, pattern, err) : NULL;
     if (!copy)
         return NULL;
@@ -254,7 +255,8 @@ static bool read_rules(struct qconfig *q, json_t *root, const char *key, enum ru
     const char *name;
     if (!json_member(root, NULL, key, JSON_OBJECT, false, &obj, err))
         return false;
-    json_object_foreach(obj, name, j) {
+    json_object_foreach(obj, name, j)
+    {
         const char *pattern = name;
         if (!json_is_object(j))
             return json_fail(err, BPU_BAD_OPTION, AT_KEY(at, name),
@@ -298,7 +300,8 @@ static bool read_inputs(struct qconfig *q, json_t *root, struct bpu_error *err)
     const char *name;
     if (!json_member(root, NULL, "inputs", JSON_OBJECT, false, &obj, err))
         return false;
-    json_object_foreach(obj, name, j) {
+    json_object_foreach(obj, name, j)
+    {
         unsigned set = 0;
         struct input_rule r = {0};
         if (!json_is_object(j))
@@ -447,7 +450,10 @@ double qconfig_input_scale(const struct qconfig *q, const char *input)
     return 0;
 }
 
-bool qconfig_output_quantized(const struct qconfig *q) { return q->output_quantized; }
+bool qconfig_output_quantized(const struct qconfig *q)
+{
+    return q->output_quantized;
+}
 
 /* ── against a graph and a march ── */
 
@@ -504,8 +510,9 @@ static bool check_rule(const struct rule *r, const struct graph *g, const struct
     json_fail(err, BPU_BAD_OPTION, at, "no node of the fused network matches \"%.150s\"",
               r->pattern);
     const char *near = nearest_node(g, r->pattern);
-    return error_hint(err, "%s%.200s%sWhat is fused goes by the name of its convolution or linear "
-                           "layer.",
+    return error_hint(err,
+                      "%s%.200s%sWhat is fused goes by the name of its convolution or linear "
+                      "layer.",
                       near ? "Did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }
 

@@ -8,7 +8,7 @@
 /* One feature map, fixed against float, over all compared frames. */
 struct layer_error {
     const struct value *value, *fixed; /* of the fused graph, of the fixed-point graph */
-    double cosine;    /* 1: same direction */
+    double cosine;                     /* 1: same direction */
     double sqnr_db;   /* 10 log10(sum x^2 / sum (x - y)^2); INFINITY if they are equal */
     double max_error; /* largest |x - y| */
     double saturated; /* share of stored integers at either end of their range */
@@ -42,10 +42,10 @@ struct quant_result {
     const char *model_id, *model_name, *model_format;
 };
 /* bpuhub.quantize/1 */
-bool report_quantize_json(const struct quant_result *r, struct buf *out, struct bpu_error *err)
-    BPU_CHECKED;
+bool report_quantize_json(const struct quant_result *r, struct buf *out,
+                          struct bpu_error *err) BPU_CHECKED;
 /* A page of text for a terminal. */
-bool report_quantize_text(const struct quant_result *r, struct buf *out, struct bpu_error *err)
-    BPU_CHECKED;
+bool report_quantize_text(const struct quant_result *r, struct buf *out,
+                          struct bpu_error *err) BPU_CHECKED;
 
 #endif

@@ -29,7 +29,8 @@ static void write_sqnr(struct json_writer *w, const struct layer_error *l)
     if (isfinite(l->sqnr_db))
         writer_real(w, "sqnr_db", l->sqnr_db);
     else
-        write_missing(w, "sqnr_db", l->sqnr_db > 0 ? "no difference" : "the float values are all 0");
+        write_missing(w, "sqnr_db",
+                      l->sqnr_db > 0 ? "no difference" : "the float values are all 0");
 }
 
 struct counts {
@@ -82,17 +83,17 @@ static void write_head(struct json_writer *w, const struct quant_result *r)
 
 static void write_fused(struct json_writer *w, const struct fuse_report *f)
 {
-    for (int not = 0; not < 2; not++) {
+    for (int not = 0; not < 2; not ++) {
         writer_open(w, not ? "not_fused" : "fused", '[');
         for (size_t i = 0; f && i < f->count; i++) {
             const struct fuse_item *item = &f->items[i];
-            if ((item->why_not != NULL) != not)
+            if ((item->why_not != NULL) != not )
                 continue;
             writer_open(w, NULL, '{');
             writer_text(w, "node", item->into);
             writer_text(w, "sequence", item->what);
             writer_text(w, "nodes", item->nodes);
-            if (not)
+            if (not )
                 writer_text(w, "reason", item->why_not);
             writer_close(w, '}');
         }

@@ -7,27 +7,46 @@
 #include "core/ops/infer.h"
 #include "core/ops/op.h"
 
-struct value *rewrite_source(struct value *v)
+struct value *rewrite_source(const struct rewrite *r, const struct value *v)
 {
-    while (v && !v->constant && v->producer && v->producer_output == 0) {
-        const struct node *n = v->producer;
-        struct value *x = node_input(n, 0);
-        bool through = n->fold == FOLD_IDENTITY || n->fold == FOLD_BIAS || n->fold == FOLD_QUANT;
-        if (!through || !x)
-            break;
-        /* Another scale than that of the operand means that the integers change. */
-        bool quantizes = n->op && strcmp(n->op->name, "torch.quantization.QuantStub") == 0;
-        if (n->fold == FOLD_QUANT && quantizes && v->quant.count && rewrite_source(x)->quant.count &&
-            !infer_quant_equal(&v->quant, &rewrite_source(x)->quant))
-            break;
-        v = x;
+    return v ? r->source[v->index] : NULL;
+}
+
+/* What the operand of n is, if its result is nothing but that; else NULL. */
+static struct value *passed_through(const struct rewrite *r, const struct node *n)
+{
+    if (n->fold != FOLD_IDENTITY && n->fold != FOLD_BIAS && n->fold != FOLD_QUANT)
+        return NULL;
+    struct value *x = rewrite_source(r, node_input(n, 0));
+    if (!x || n->output_count < 1 || n->outputs[0]->constant)
+        return NULL;
+    /* Another scale than that of the operand means that the integers change. */
+    const struct value *v = n->outputs[0];
+    bool quantizes = n->op && strcmp(n->op->name, "torch.quantization.QuantStub") == 0;
+    if (n->fold == FOLD_QUANT && quantizes && v->quant.count && x->quant.count &&
+        !infer_quant_equal(&v->quant, &x->quant))
+        return NULL;
+    return x;
+}
+
+/* In topological order each node hands on what it found, so that long chains cost nothing. */
+static bool find_sources(struct rewrite *r)
+{
+    const struct graph *g = r->from;
+    r->source = ARENA_ARRAY(r->arena, struct value *, g->value_count, r->err);
+    for (int i = 0; r->source && i < g->value_count; i++)
+        r->source[i] = g->values[i];
+    for (int i = 0; r->source && i < g->node_count; i++) {
+        struct value *x = passed_through(r, g->nodes[i]);
+        if (x)
+            r->source[g->nodes[i]->outputs[0]->index] = x;
     }
-    return v;
+    return r->source != NULL;
 }
 
 static void mark(struct rewrite *r, struct value *v, struct node *user)
 {
-    struct value *s = rewrite_source(v);
+    struct value *s = rewrite_source(r, v);
     if (!s)
         return;
     r->uses[s->index]++;
@@ -42,7 +61,7 @@ static void name_outputs(struct rewrite *r)
 {
     const struct graph *g = r->from;
     for (int i = 0; i < g->output_count; i++) {
-        struct value *v = g->outputs[i], *s = rewrite_source(v);
+        struct value *v = g->outputs[i], *s = rewrite_source(r, v);
         r->leaves[s->index] = true;
         if (s != v && !s->is_output && !s->constant && s->producer && !r->name_of[s->index])
             r->name_of[s->index] = v->name;
@@ -60,7 +79,7 @@ bool rewrite_begin(struct rewrite *r, struct arena *a, const struct graph *from,
     r->user = r->uses ? ARENA_ARRAY(a, struct node *, from->value_count, err) : NULL;
     r->leaves = r->user ? ARENA_ARRAY(a, bool, from->value_count, err) : NULL;
     r->name_of = r->leaves ? ARENA_ARRAY(a, const char *, from->value_count, err) : NULL;
-    if (!r->to || !r->name_of)
+    if (!r->to || !r->name_of || !find_sources(r))
         return false;
     r->to->producer = from->producer;
     r->to->opset = from->opset;
@@ -69,7 +88,7 @@ bool rewrite_begin(struct rewrite *r, struct arena *a, const struct graph *from,
             return false;
     name_outputs(r);
     for (int i = 0; i < from->output_count; i++) {
-        const struct value *s = rewrite_source(from->outputs[i]);
+        const struct value *s = rewrite_source(r, from->outputs[i]);
         if (!s->constant && s->producer)
             r->live[s->producer->index] = true;
     }
@@ -146,7 +165,7 @@ static struct value *copy_value(struct rewrite *r, struct value *c, const struct
 
 struct value *rewrite_value(struct rewrite *r, struct value *v)
 {
-    struct value *s = rewrite_source(v);
+    struct value *s = rewrite_source(r, v);
     if (!s || r->map[s->index])
         return s ? r->map[s->index] : NULL;
     if (s->constant)

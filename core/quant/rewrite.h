@@ -14,6 +14,7 @@ struct rewrite {
     struct graph *to;
     struct arena *arena;
     struct bpu_error *err;
+    struct value **source; /* by value index of `from`: rewrite_source() */
     struct value **map;   /* by value index of `from`: the new value, or NULL */
     bool *live;           /* by node index of `from`: an output depends on it */
     int *uses;            /* by value index: how many operands of live nodes read it */
@@ -24,7 +25,7 @@ struct rewrite {
 
 /* What an operand really is: looks through identities, biases and scales, not through batch norms,
  * and not through a QuantStub that changes the scale. NULL gives NULL. */
-struct value *rewrite_source(struct value *v);
+struct value *rewrite_source(const struct rewrite *r, const struct value *v);
 
 bool rewrite_begin(struct rewrite *r, struct arena *a, const struct graph *from,
                    struct bpu_error *err) BPU_CHECKED;
@@ -36,7 +37,8 @@ struct node *rewrite_begin_node(struct rewrite *r, const struct node *n) BPU_CHE
 /* A copy of n with operands and params, without outputs. */
 struct node *rewrite_node(struct rewrite *r, const struct node *n) BPU_CHECKED;
 /* New output of node n for the old value: name, shape, dtype and scale as it has them, in the map. */
-struct value *rewrite_output(struct rewrite *r, struct node *n, const struct value *old) BPU_CHECKED;
+struct value *rewrite_output(struct rewrite *r, struct node *n,
+                             const struct value *old) BPU_CHECKED;
 /* All outputs of old n onto its copy. */
 bool rewrite_outputs(struct rewrite *r, struct node *copy, const struct node *n) BPU_CHECKED;
 /* The graph's outputs; verified. */

@@ -14,7 +14,8 @@ bool quant_has_scales(const struct graph *fused)
 {
     for (int i = 0; i < fused->value_count; i++) {
         const struct value *v = fused->values[i];
-        if (v->producer && !v->constant && dtype_is_quantized(v->dtype) && v->quant.count > 0 &&
+        bool scaled = v->quant.count == 1 || (v->dtype == DT_QINT32 && v->quant.count > 1);
+        if (v->producer && !v->constant && dtype_is_quantized(v->dtype) && scaled &&
             strcmp(kernel_of(v->producer)->name, "quantize") != 0)
             return true;
     }
@@ -40,8 +41,8 @@ bool scheme_set(struct arena *a, struct scheme_value *v, enum dtype t, double sc
 static bool scheme_new(struct arena *a, const struct graph *g, struct scheme *out,
                        struct bpu_error *err)
 {
-    *out = (struct scheme){ARENA_ARRAY(a, struct scheme_value, g->value_count, err),
-                           g->value_count};
+    *out =
+        (struct scheme){ARENA_ARRAY(a, struct scheme_value, g->value_count, err), g->value_count};
     return out->values != NULL;
 }
 
@@ -52,7 +53,8 @@ bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *o
         return false;
     for (int i = 0; i < fused->value_count; i++) {
         const struct value *v = fused->values[i];
-        if (!v->constant && dtype_is_quantized(v->dtype) && v->dtype != DT_QBOOL && v->quant.count)
+        bool one = v->quant.count == 1 || (v->dtype == DT_QINT32 && v->quant.count > 1);
+        if (!v->constant && dtype_is_quantized(v->dtype) && v->dtype != DT_QBOOL && one)
             out->values[i] = (struct scheme_value){v->dtype, v->quant};
     }
     struct graph_users *users = graph_users_new(fused, a, err);
@@ -62,8 +64,8 @@ bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *o
     return true;
 }
 
-bool scheme_of_calibration(struct arena *a, const struct graph *fused,
-                           const struct calibration *c, struct scheme *out, struct bpu_error *err)
+bool scheme_of_calibration(struct arena *a, const struct graph *fused, const struct calibration *c,
+                           struct scheme *out, struct bpu_error *err)
 {
     if (!scheme_new(a, fused, out, err))
         return false;

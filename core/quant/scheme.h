@@ -26,9 +26,8 @@ double scheme_scale(double absmax, enum dtype t);
 /* From the scales in the file. */
 bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *out,
                     struct bpu_error *err) BPU_CHECKED;
-bool scheme_of_calibration(struct arena *a, const struct graph *fused,
-                           const struct calibration *c, struct scheme *out,
-                           struct bpu_error *err) BPU_CHECKED;
+bool scheme_of_calibration(struct arena *a, const struct graph *fused, const struct calibration *c,
+                           struct scheme *out, struct bpu_error *err) BPU_CHECKED;
 
 /* unify.c: operators that move integers around without changing them. True if result 0 must have
  * the scale of operand *operand. */
@@ -37,7 +36,6 @@ bool unify_keeps_scale(const struct node *n, int *operand);
 void unify_inherit(const struct graph *fused, const struct graph_users *users, struct scheme *s);
 /* Calibrated scales: results of operators that keep the scale take it, and what a concat alone reads
  * takes the scale of its result. */
-void unify_calibrated(const struct graph *fused, const struct graph_users *users,
-                      struct scheme *s);
+void unify_calibrated(const struct graph *fused, const struct graph_users *users, struct scheme *s);
 
 #endif

@@ -26,9 +26,9 @@ static bool pads_with_zero(const struct node *n)
 bool unify_keeps_scale(const struct node *n, int *operand)
 {
     static const char *const kernels[] = {
-        "identity", "max_pool", "split",  "view",       "permute",       "getitem",
-        "flip",     "roll",     "expand", "repeat",     "gather",        "gather_nd",
-        "topk",     "sort",     "max_min", "index_select", "channel_shuffle", "pixel_shuffle",
+        "identity",       "max_pool", "split",   "view",         "permute",         "getitem",
+        "flip",           "roll",     "expand",  "repeat",       "gather",          "gather_nd",
+        "topk",           "sort",     "max_min", "index_select", "channel_shuffle", "pixel_shuffle",
         "pixel_unshuffle"};
     const char *kernel = kernel_of(n)->name;
     *operand = 0;
@@ -116,8 +116,7 @@ void unify_calibrated(const struct graph *fused, const struct graph_users *users
     }
     for (int i = 0; i < fused->node_count; i++) {
         const struct node *n = fused->nodes[i];
-        if (!unify_keeps_scale(n, &operand) ||
-            !can_hand_on(&s->values[n->inputs[operand]->index]))
+        if (!unify_keeps_scale(n, &operand) || !can_hand_on(&s->values[n->inputs[operand]->index]))
             continue;
         for (int k = 0; k < n->output_count; k++)
             if (scheme_is_real(n->outputs[k]->dtype))

@@ -112,8 +112,9 @@ static bool same_integers(const struct node *n, const char *name, const int32_t 
     for (int64_t k = 0; k < channels; k++) {
         int64_t have;
         if (!constant_int(v, k, &have) || have != want[k])
-            return breaks(n, err, "%s %lld of channel %lld does not follow from the scales: %d does",
-                          name, (long long)have, (long long)k, (int)want[k]);
+            return breaks(n, err,
+                          "%s %lld of channel %lld does not follow from the scales: %d does", name,
+                          (long long)have, (long long)k, (int)want[k]);
     }
     return true;
 }

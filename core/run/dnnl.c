@@ -136,16 +136,18 @@ static bool prepare_conv(struct arena *a, const struct dnnl_library *l, const st
 
 /* ── matrices ── */
 
-static bool build_matmul(struct arena *a, const struct dnnl_library *l, struct dnnl_problem *p,
-                         struct fast_kernel *out, struct bpu_error *err)
+static bool build_matmul(struct arena *a, const struct dnnl_library *l,
+                         const struct dnnl_problem *p, struct fast_kernel *out,
+                         struct bpu_error *err)
 {
     dnnl_matmul_desc_t product;
+    struct dnnl_problem whole = *p;
     dnnl_memory_desc_t w = p->weights_data ? dnnl_any(&p->weights) : p->weights;
     if (l->matmul_desc_init(&product, &p->x, &w, p->bias.ndims ? &p->bias : NULL, &p->y) !=
         dnnl_success)
         return true;
-    p->op_desc = &product;
-    return dnnl_build(a, l, p, out, err);
+    whole.op_desc = &product;
+    return dnnl_build(a, l, &whole, out, err);
 }
 
 static bool prepare_linear(struct arena *a, const struct dnnl_library *l,
@@ -237,7 +239,7 @@ static bool prepare_pool(struct arena *a, const struct dnnl_library *l, const st
     if ((c->out_count > 1 && c->out[1]) || node_int(n, "divisor_override", 0) != 0)
         return true;
     struct map x = map_of(&c->in[0]->shape, k), y = map_of(&c->out[0]->shape, k);
-    dnnl_dims_t size;
+    dnnl_dims_t size = {0};
     for (int i = 0; i < k; i++) {
         int64_t span = (raw[i].kernel - 1) * raw[i].dilation + 1;
         int64_t end = (y.dim[2 + i] - 1) * raw[i].stride + span - x.dim[2 + i] - raw[i].begin;
@@ -264,7 +266,7 @@ static bool prepare_adaptive(struct arena *a, const struct dnnl_library *l,
     int k = c->node->op->spatial;
     struct map x = map_of(&c->in[0]->shape, k), y = map_of(&c->out[0]->shape, k);
     struct window w = {.begin = {0}};
-    dnnl_dims_t size;
+    dnnl_dims_t size = {0};
     if (c->in[0]->shape.rank > k + 2 || (c->out_count > 1 && c->out[1]))
         return true;
     for (int i = 0; i < k; i++) {

@@ -15,7 +15,7 @@ struct conv {
     bool transposed;
 };
 
-/* The filter of result channel m: in_group x taps, without its zero point. */
+/* The filter of result channel m: taps x in_group, without its zero point. */
 static void take_filter(const struct conv *v, const struct tensor *w, int64_t m, int32_t *filter)
 {
     int64_t group = m / v->out_group, zero = requant_weight_zero(&w->quant, m);
@@ -23,30 +23,29 @@ static void take_filter(const struct conv *v, const struct tensor *w, int64_t m,
         int64_t from = v->transposed ? ((group * v->in_group + c) * v->out_group + m % v->out_group)
                                      : m * v->in_group + c;
         for (int64_t t = 0; t < v->taps; t++)
-            filter[c * v->taps + t] = (int32_t)(tensor_int(w, from * v->taps + t) - zero);
+            filter[t * v->in_group + c] = (int32_t)(tensor_int(w, from * v->taps + t) - zero);
     }
 }
 
-/* One channel's products at one result. x: the planes of the group. */
+/* The products at one result. x: the planes of the group. */
 static int64_t window_sum(const struct conv *v, const int32_t *x, const int32_t *filter, int64_t z,
                           int64_t y, int64_t w)
 {
     const struct fixed_axis *a = v->axis;
+    const int32_t *f = filter;
     int64_t sum = 0;
-    for (int64_t c = 0; c < v->in_group; c++) {
-        const int32_t *plane = x + c * v->x.plane, *f = filter + c * v->taps;
-        for (int64_t i = 0; i < a[0].kernel; i++)
-            for (int64_t j = 0; j < a[1].kernel; j++, f += a[2].kernel) {
-                int64_t d = a[0].at[z * a[0].kernel + i], h = a[1].at[y * a[1].kernel + j];
-                if (d < 0 || h < 0)
+    for (int64_t i = 0; i < a[0].kernel; i++)
+        for (int64_t j = 0; j < a[1].kernel; j++)
+            for (int64_t k = 0; k < a[2].kernel; k++, f += v->in_group) {
+                int64_t d = a[0].at[z * a[0].kernel + i];
+                int64_t h = a[1].at[y * a[1].kernel + j];
+                int64_t q = a[2].at[w * a[2].kernel + k];
+                if (d < 0 || h < 0 || q < 0)
                     continue;
-                const int32_t *row = plane + (d * v->x.size[1] + h) * v->x.size[2];
-                const int64_t *at = a[2].at + w * a[2].kernel;
-                for (int64_t k = 0; k < a[2].kernel; k++)
-                    if (at[k] >= 0)
-                        sum += (int64_t)row[at[k]] * f[k];
+                const int32_t *from = x + (d * v->x.size[1] + h) * v->x.size[2] + q;
+                for (int64_t c = 0; c < v->in_group; c++)
+                    sum += (int64_t)from[c * v->x.plane] * f[c];
             }
-    }
     return sum;
 }
 

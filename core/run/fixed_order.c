@@ -76,9 +76,10 @@ bool fixed_max_min(const struct kernel_call *c, struct bpu_error *err)
         return true;
     if (!order_begin(c, &out, err))
         return false;
-    if (dim && dim->kind != ATTR_NONE) {
-        int64_t d =
-            dim->kind == ATTR_INTS && dim->count > 0 ? dim->ints[0] : node_int(c->node, "dim", 0);
+    bool all = !dim || dim->kind == ATTR_NONE || /* an empty list means all axes, as none does */
+               ((dim->kind == ATTR_INTS || dim->kind == ATTR_FLOATS) && dim->count == 0);
+    if (!all) {
+        int64_t d = dim->kind == ATTR_INTS ? dim->ints[0] : node_int(c->node, "dim", 0);
         if (!infer_axis(c->node, "dim", d, x->shape.rank, &axis, err))
             return false;
         l = fixed_lanes(&x->shape, axis);

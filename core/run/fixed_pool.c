@@ -138,7 +138,7 @@ static bool average_run(const struct kernel_call *c, enum fixed_window kind, str
                     if (kind == FIXED_POOL)
                         n = fixed_divisor(&div, &p.x, d, h, w, n);
                     if (n < 0) { /* a negative divisor */
-                        n = -n;
+                        n = n == INT64_MIN ? INT64_MAX : -n;
                         sum = -sum;
                     }
                     if (n > 0 && n != last && !fixed_mean(c, &p.from, y, &p.to, n, &m, err))

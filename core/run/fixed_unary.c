@@ -54,9 +54,10 @@ bool fixed_unary(const struct kernel_call *c, struct bpu_error *err)
         return true;
     }
     if (table) {
-        if (shape_elements(&table->shape) != hi - lo + 1)
+        int64_t entries = hi - lo + 1;
+        if (shape_elements(&table->shape) != entries)
             return kernel_unsupported(c, err, "a table that does not have %lld entries",
-                                      (long long)(hi - lo + 1));
+                                      (long long)entries);
         for (int64_t i = 0; i < count; i++)
             tensor_store_int(y, i, entry(table, tensor_int(x, i) - lo, y->dtype));
         return true;

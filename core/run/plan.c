@@ -5,7 +5,7 @@
  * best for networks with a few large maps, by time is exact for chains, by area is between; and the
  * item that sticks out most can be taken first in another try.  Each costs O(n^2) in the worst
  * case, so beyond MANY items only the order of time is tried, and gaps are looked for only while no
- * more than MANY items stand. */
+ * more than NEAR items stand. */
 #include "core/run/plan.h"
 
 #include <stdbool.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY = 6000, TRIES = 100, TRY_COST = 40 << 20 };
+enum { MANY = 6000, NEAR = 1000, TRIES = 100, TRY_COST = 40 << 20 };
 
 /* An item that is being placed; sorted by one of the orders. */
 struct entry {
@@ -112,12 +112,14 @@ static size_t retire(const struct entry **placed, size_t count, int now)
 static size_t place_all(struct entry *entries, size_t count, bool timely,
                         const struct entry **placed)
 {
-    size_t total = 0, standing = 0;
+    size_t total = 0, standing = 0, limit = NEAR / 4;
     for (size_t i = 0; i < count; i++) {
         struct entry *e = &entries[i];
-        if (timely && (i == 0 || e->first > entries[i - 1].first))
+        if (timely && standing >= limit) {
             standing = retire(placed, standing, e->first);
-        if (standing <= MANY)
+            limit = standing * 2 > NEAR / 4 ? standing * 2 : NEAR / 4;
+        }
+        if (count <= MANY || standing <= NEAR)
             place(e, placed, standing);
         else
             e->offset = total;

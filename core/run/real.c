@@ -130,6 +130,17 @@ void real_copy(const struct tensor *from, struct tensor *to, int rank, const int
     }
 }
 
+bool real_broadcasts(const struct kernel_call *c, const struct tensor *t, const struct shape *to,
+                     struct bpu_error *err)
+{
+    char ta[SHAPE_TEXT_MAX], tb[SHAPE_TEXT_MAX];
+    struct shape both;
+    if (infer_broadcast(&t->shape, to, &both) && shape_equal(&both, to))
+        return true;
+    return kernel_unsupported(c, err, "an operand of shape %s does not broadcast to %s",
+                              shape_text(&t->shape, ta), shape_text(to, tb));
+}
+
 struct real_lanes real_lanes(const struct shape *s, int axis)
 {
     struct real_lanes l = {1, 1, 1};

@@ -51,6 +51,10 @@ struct real_lanes real_lanes(const struct shape *s, int axis);
 /* Attribute `name` as an axis of 0..rank-1; inference has accepted it. */
 int real_axis(const struct node *n, const char *name, int64_t otherwise, int rank);
 
+/* True if t is read in the index space of `to` by broadcasting; else an error. */
+bool real_broadcasts(const struct kernel_call *c, const struct tensor *t, const struct shape *to,
+                     struct bpu_error *err) BPU_CHECKED;
+
 static inline int64_t real_count(const struct tensor *t)
 {
     return shape_elements(&t->shape);

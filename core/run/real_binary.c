@@ -245,6 +245,8 @@ bool real_binary(const struct kernel_call *c, struct bpu_error *err)
     double alpha = code <= B_SUB ? node_float(c->node, "alpha", 1) : 1;
     if (code == B_NONE)
         return kernel_unsupported(c, err, "there is no such function");
+    if (!real_broadcasts(c, a, &y->shape, err) || !real_broadcasts(c, b, &y->shape, err))
+        return false;
     if (float_rows(code, a, b, y, alpha))
         return true;
     /* True division of integers is real arithmetic; so is a power with a real exponent. */
@@ -277,8 +279,12 @@ bool real_binary(const struct kernel_call *c, struct bpu_error *err)
 /* ── selection ── */
 
 static bool select_run(const struct kernel_call *c, const struct tensor *condition,
-                       const struct tensor *yes, const struct tensor *no)
+                       const struct tensor *yes, const struct tensor *no, struct bpu_error *err)
 {
+    const struct tensor *operands[] = {condition, yes, no};
+    for (int i = 0; i < 3; i++)
+        if (!real_broadcasts(c, operands[i], &c->out[0]->shape, err))
+            return false;
     struct fold_walk w;
     int64_t count = real_count(c->out[0]);
     fold_walk_init(&w, &c->out[0]->shape);
@@ -295,8 +301,7 @@ static bool select_run(const struct kernel_call *c, const struct tensor *conditi
 /* where(condition, a, b) */
 bool real_where(const struct kernel_call *c, struct bpu_error *err)
 {
-    (void)err;
-    return select_run(c, c->in[0], c->in[1], c->in[2]);
+    return select_run(c, c->in[0], c->in[1], c->in[2], err);
 }
 
 bool fixed_where(const struct kernel_call *c, struct bpu_error *err)
@@ -307,10 +312,9 @@ bool fixed_where(const struct kernel_call *c, struct bpu_error *err)
 /* masked_fill(x, mask, value): the value is an operand or the attribute. */
 bool real_masked_fill(const struct kernel_call *c, struct bpu_error *err)
 {
-    (void)err;
     double number = node_float(c->node, "value", 0);
     struct tensor fill = {.shape = {.rank = 0}, .dtype = DT_FLOAT64, .data = &number, .bytes = 8};
-    return select_run(c, c->in[1], kernel_in(c, 2) ? kernel_in(c, 2) : &fill, c->in[0]);
+    return select_run(c, c->in[1], kernel_in(c, 2) ? kernel_in(c, 2) : &fill, c->in[0], err);
 }
 
 bool fixed_masked_fill(const struct kernel_call *c, struct bpu_error *err)

@@ -18,7 +18,6 @@ bool real_clamp(const struct kernel_call *c, struct bpu_error *err)
                   : relu ? INFINITY
                          : node_float(n, hard ? "max_val" : "max", hard ? 1 : INFINITY);
     int64_t count = real_count(y);
-    (void)err;
     if (!min && !max && x->dtype == DT_FLOAT32 && y->dtype == DT_FLOAT32) {
         const float *from = x->data;
         float *to = y->data, lo = (float)low, hi = (float)high;
@@ -28,6 +27,10 @@ bool real_clamp(const struct kernel_call *c, struct bpu_error *err)
         }
         return true;
     }
+    if (!real_broadcasts(c, x, &y->shape, err) ||
+        (min && !real_broadcasts(c, min, &y->shape, err)) ||
+        (max && !real_broadcasts(c, max, &y->shape, err)))
+        return false;
     struct fold_walk w;
     fold_walk_init(&w, &y->shape);
     fold_walk_add(&w, &x->shape);

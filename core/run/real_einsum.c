@@ -103,8 +103,8 @@ static bool einsum_read(const struct kernel_call *c, struct einsum *e, struct bp
     if (arrow) {
         result_axes(e, arrow + 2, arrow + strlen(arrow));
     } else { /* the dots, then what occurs once, in alphabetical order */
-        memcpy(implied, "...", 3);
-        count = 3;
+        while (count < 3)
+            implied[count++] = '.';
         for (int i = 0; i < 128; i++)
             if (seen[i] == 1)
                 implied[count++] = (char)i; /* at most 52 letters */

@@ -110,6 +110,9 @@ static bool pad_run(const struct kernel_call *c, struct bpu_error *err)
         return false;
     for (int i = 0; i < count / 2 && i < rank; i++)
         begin[rank - 1 - i] = pairs[2 * i];
+    for (int i = 0; i < rank; i++)
+        if (begin[i] < -INFER_MAX_ELEMENTS || begin[i] > INFER_MAX_ELEMENTS)
+            return kernel_unsupported(c, err, "the padding %lld is absurd", (long long)begin[i]);
     enum pad_mode mode = pad_mode(c->node);
     bool zero = strcmp(c->node->op->key, "zero_pad2d") == 0;
     bool whole = value && value->kind == ATTR_INT && fold_is_int(y->dtype);
@@ -153,7 +156,7 @@ bool fixed_pad(const struct kernel_call *c, struct bpu_error *err)
 static bool shuffle(const struct kernel_call *c, int count, const int64_t *dim, const int *order)
 {
     const struct tensor *x = c->in[0];
-    int64_t own[8], out[8], stride[8], step = 1, block = 1, lead;
+    int64_t own[8] = {0}, out[8] = {0}, stride[8] = {0}, step = 1, block = 1, lead;
     for (int i = count - 1; i >= 0; i--) {
         own[i] = step;
         step *= dim[i];

@@ -65,9 +65,8 @@ static bool expand_run(const struct kernel_call *c, struct bpu_error *err)
 {
     int64_t stride[SHAPE_MAX_RANK];
     const struct shape *out = &c->out[0]->shape;
-    struct shape both;
-    if (!infer_broadcast(&c->in[0]->shape, out, &both) || !shape_equal(&both, out))
-        return kernel_unsupported(c, err, "the input does not expand to the shape of the result");
+    if (!real_broadcasts(c, c->in[0], out, err))
+        return false;
     fold_broadcast_strides(&c->in[0]->shape, out, stride);
     real_copy(c->in[0], c->out[0], out->rank, out->dim, stride, 0);
     return true;

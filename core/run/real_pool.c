@@ -16,7 +16,7 @@ struct pool {
 /* The part of a plane that one result sees: positions lo, lo + dilation … below hi. */
 struct window {
     int64_t lo[MAX_SPATIAL], hi[MAX_SPATIAL], step[MAX_SPATIAL];
-    int64_t padded; /* elements, the padding included */
+    double padded; /* elements, the padding included: may be more than 64 bits count */
     int64_t inside;
 };
 
@@ -51,6 +51,9 @@ static bool pool_windows(const struct kernel_call *c, struct pool *p, int k, str
                                      .dilation = dilation[i]};
     if (!infer_padding(n, k, w, err))
         return false;
+    for (int i = 0; i < k; i++)
+        if (w[i].begin > INFER_MAX_ELEMENTS || w[i].end > INFER_MAX_ELEMENTS)
+            return kernel_unsupported(c, err, "the padding is absurd");
     for (int a = 0; a < MAX_SPATIAL; a++) {
         int i = a - (MAX_SPATIAL - k);
         p->w[a] = i < 0 ? (struct infer_window){.kernel = 1, .stride = 1, .dilation = 1} : w[i];
@@ -63,9 +66,11 @@ static struct window pool_window(const struct pool *p, const int64_t *at)
     struct window v = {.padded = 1, .inside = 1};
     for (int a = 0; a < MAX_SPATIAL; a++) {
         const struct infer_window *w = &p->w[a];
-        int64_t lo = at[a] * w->stride - w->begin, hi = lo + (w->kernel - 1) * w->dilation + 1;
+        int64_t lo = at[a] * w->stride - w->begin, hi;
+        if (!checked_add(lo, (w->kernel - 1) * w->dilation, &hi) || !checked_add(hi, 1, &hi))
+            hi = INT64_MAX; /* beyond the input in any case */
         int64_t end = hi < p->in[a] + w->end ? hi : p->in[a] + w->end;
-        v.padded *= end - lo; /* average pools have no dilation */
+        v.padded *= (double)(end - lo); /* average pools have no dilation */
         if (lo < 0)
             lo += (-lo + w->dilation - 1) / w->dilation * w->dilation;
         hi = hi < p->in[a] ? hi : p->in[a];
@@ -86,7 +91,7 @@ static struct window adaptive_window(const struct pool *p, const int64_t *at)
         v.step[a] = 1;
         v.inside *= v.hi[a] - v.lo[a];
     }
-    v.padded = v.inside;
+    v.padded = (double)v.inside;
     return v;
 }
 
@@ -183,7 +188,9 @@ static bool pool_sum(const struct kernel_call *c, const struct pool *p, enum poo
     bool with_padding = kind == POOL_MEAN && node_bool(n, "count_include_pad", true);
     bool onnx = infer_from_onnx(n);
     int64_t divisor = kind == POOL_MEAN ? node_int(n, "divisor_override", 0) : 0;
-    int64_t full = p->w[0].kernel * p->w[1].kernel * p->w[2].kernel;
+    double full = 1;
+    for (int a = 0; a < MAX_SPATIAL; a++)
+        full *= (double)p->w[a].kernel;
     for (int64_t i = 0; i < p->planes; i++) {
         real_load(x, i * plane, 1, plane, buffer);
         for (int64_t r = 0; r < rows; r++, at += p->out[2]) {
@@ -195,9 +202,11 @@ static bool pool_sum(const struct kernel_call *c, const struct pool *p, enum poo
                 if (kind == POOL_LP && onnx)
                     row[q] = pow(sum, 1 / power);
                 else if (kind == POOL_LP) /* the mean over what is there times the full window */
-                    row[q] = pow(sum / (double)v.inside * (double)full, 1 / power);
+                    row[q] = pow(sum / (double)v.inside * full, 1 / power);
                 else
-                    row[q] = sum / (double)(divisor ? divisor : with_padding ? v.padded : v.inside);
+                    row[q] = sum / (divisor        ? (double)divisor
+                                    : with_padding ? v.padded
+                                                   : (double)v.inside);
             }
             real_store(y, at, 1, p->out[2], row);
         }
@@ -242,7 +251,10 @@ bool real_adaptive_pool(const struct kernel_call *c, struct bpu_error *err)
     const struct tensor *out = c->out[0] ? c->out[0] : c->out[1];
     struct shape x = kernel_in(c, 0)->shape, y = out->shape;
     int k = c->node->op->spatial;
-    if (infer_from_onnx(c->node) && x.rank >= 3 && shape_elements(&y) == y.dim[0] * y.dim[1]) {
+    int64_t size[MAX_SPATIAL];
+    if (!infer_tuple(c->node, "output_size", k, -1, size, err))
+        return false;
+    if (infer_from_onnx(c->node) && x.rank >= 3 && size[0] == 1) {
         /* Global pooling of any rank: all spatial axes are one. */
         for (int i = 3; i < x.rank; i++)
             x.dim[2] *= x.dim[i];

@@ -134,7 +134,10 @@ static bool load(const struct kernel_call *c, const char *name, int64_t first, i
 static bool cell_weights_needed(const struct kernel_call *c, const struct cell *m,
                                 struct bpu_error *err)
 {
-    return (m->w_ih && m->w_hh) || kernel_unsupported(c, err, "a weight is missing");
+    if (m->w_ih && m->w_hh)
+        return true;
+    (void)kernel_unsupported(c, err, "a weight is missing");
+    return false;
 }
 
 /* So large that products of extents could overflow. Only an empty input is. */
@@ -333,10 +336,12 @@ static bool recurrent_run(const struct kernel_call *c, struct bpu_error *err)
                        .directions = node_bool(n, "bidirectional", false) ? 2 : 1,
                        .steps = x->dim[first ? 1 : 0],
                        .batch = !batched ? 1 : x->dim[first ? 0 : 1],
-                       .hidden = node_int(n, "hidden_size", whh->shape.dim[whh->shape.rank - 1]),
+                       .hidden = node_int(n, "hidden_size", -1),
                        .batch_first = first,
                        .separate = batched && node_bool(n, "separate_directions", false),
                        .reverse = node_bool(n, "reverse", false)};
+    if (l.hidden < 0) /* as inference has it */
+        l.hidden = whh->shape.dim[whh->shape.rank - 1];
     l.state = project > 0 ? project : l.hidden;
     const char *functions = node_string(n, "activations", NULL);
     if (functions)
@@ -365,7 +370,7 @@ static bool lstm_cell_run(const struct kernel_call *c, struct bpu_error *err)
                      .hidden = y->shape.dim[y->shape.rank - 1]};
     m.state = m.hidden;
     double *v = real_scratch(c, m.in + 2 * m.hidden, err);
-    if (!v || !cell_init(c, &m, err) || !load_torch(c, &m, "", err))
+    if (!v || !cell_init(c, &m, err) || !load_torch(c, &m, "", err) || !m.w_ih || !m.w_hh)
         return false;
     double *h = v + m.in, *cell = h + m.hidden;
     for (int64_t n = 0; n * m.hidden < real_count(y); n++) {

@@ -95,7 +95,7 @@ static double logsumexp(const double *v, int64_t count)
     double m = isfinite(most) ? most : 0;
     for (int64_t i = 0; i < count; i++)
         sum += exp(v[i] - m);
-    return m + log(sum);
+    return count > 0 ? m + log(sum) : -INFINITY;
 }
 
 /* sum (x - mean)^2 / (count - correction), two passes. */

@@ -160,8 +160,10 @@ static bool axis_taps(const struct kernel_call *c, const struct resize *r, const
         most = (double)x->in + 4;
     int64_t room;
     t->most = (int64_t)most;
-    if (!checked_mul(t->most, x->out, &room))
-        return kernel_unsupported(c, err, "the result is too large");
+    if (!checked_mul(t->most, x->out, &room)) {
+        (void)kernel_unsupported(c, err, "the result is too large");
+        return false;
+    }
     t->count = ARENA_ARRAY(c->scratch, int64_t, x->out, err);
     t->at = t->count ? ARENA_ARRAY(c->scratch, int64_t, room, err) : NULL;
     t->weight = t->at ? ARENA_ARRAY(c->scratch, double, room, err) : NULL;

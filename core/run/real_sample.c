@@ -152,7 +152,7 @@ bool fixed_grid_sample(const struct kernel_call *c, struct bpu_error *err)
 /* ── regions ── */
 
 /* More samples per bin and axis than any region inside a feature map has. */
-#define MAX_SAMPLES 65536
+#define MAX_SAMPLES 1024
 
 struct region {
     double y, x, bin_h, bin_w;      /* of the feature map */
@@ -179,12 +179,23 @@ static double roi_sample(const struct tensor *map, int64_t first, double y, doub
            ly * lx * tensor_real(map, first + y1 * w + x1);
 }
 
+/* Regions are (K, 4), (K, 5), or with one image (1, K, 4). */
+static int64_t roi_width(const struct tensor *rois)
+{
+    return rois->shape.dim[rois->shape.rank - 1];
+}
+
+static int64_t roi_count(const struct tensor *rois)
+{
+    return rois->shape.dim[rois->shape.rank - 2];
+}
+
 /* Row `row` of the regions: (x1, y1, x2, y2), or (image, x1, y1, x2, y2). */
 static bool roi_read(const struct kernel_call *c, const struct tensor *rois, int64_t row,
                      double scale, const struct shape *out, struct region *r, struct bpu_error *err)
 {
     bool aligned = node_bool(c->node, "aligned", false);
-    int64_t width = rois->shape.dim[1], sampling = node_int(c->node, "sampling_ratio", -1);
+    int64_t width = roi_width(rois), sampling = node_int(c->node, "sampling_ratio", -1);
     double v[4], offset = aligned ? .5 : 0;
     for (int i = 0; i < 4; i++)
         v[i] = tensor_real(rois, row * width + width - 4 + i) * scale - offset;
@@ -244,9 +255,9 @@ static bool roi_pool(const struct kernel_call *c, const struct tensor *map, doub
 /* The image number: before the corners, or in an operand of its own, or 0. */
 static int64_t roi_image(const struct tensor *rois, const struct tensor *images, int64_t row)
 {
-    double v = images                    ? tensor_real(images, row)
-               : rois->shape.dim[1] == 5 ? tensor_real(rois, row * 5)
-                                         : 0;
+    double v = images                 ? tensor_real(images, row)
+               : roi_width(rois) == 5 ? tensor_real(rois, row * 5)
+                                      : 0;
     return v >= 0 && v < 1e9 ? (int64_t)v : -1;
 }
 
@@ -255,9 +266,9 @@ static bool roi_align_run(const struct kernel_call *c, struct bpu_error *err)
 {
     const struct tensor *rois = kernel_in(c, 1), *images = kernel_in(c, 2);
     double scale = node_float(c->node, "spatial_scale", 1);
-    if (images && real_count(images) < rois->shape.dim[0])
+    if (images && real_count(images) < roi_count(rois))
         return kernel_unsupported(c, err, "there are fewer image numbers than regions");
-    for (int64_t row = 0; row < rois->shape.dim[0]; row++)
+    for (int64_t row = 0; row < roi_count(rois); row++)
         if (!roi_pool(c, kernel_in(c, 0), scale, rois, row, roi_image(rois, images, row), err))
             return false;
     return true;
@@ -286,8 +297,8 @@ static bool multi_roi_align_run(const struct kernel_call *c, struct bpu_error *e
     for (int i = 0; i < maps; i++)
         if (c->in[i]->shape.rank != 4 || c->in[i]->shape.dim[1] != c->out[0]->shape.dim[1])
             return kernel_unsupported(c, err, "the feature maps have not the same channels");
-    for (int64_t row = 0; row < rois->shape.dim[0]; row++) {
-        int64_t width = rois->shape.dim[1], at = row * width + width - 4;
+    for (int64_t row = 0; row < roi_count(rois); row++) {
+        int64_t width = roi_width(rois), at = row * width + width - 4;
         double w = tensor_real(rois, at + 2) - tensor_real(rois, at),
                h = tensor_real(rois, at + 3) - tensor_real(rois, at + 1);
         double level = floor(4 + log2(sqrt(w * h) / 224) + 1e-6) + nearbyint(log2(scale));

@@ -74,9 +74,10 @@ static bool same_bytes(const struct value *x, const struct value *y)
 static bool is_view(const struct build *b, const struct node *n)
 {
     const struct value *x = node_input(n, 0);
-    if (!x || n->output_count < 1 || !n->outputs[0] || !same_bytes(x, n->outputs[0]) ||
-        (b->r->options.engine == RUN_FAST && fast_is_inside(x) &&
-         !fast_same_order(&x->shape, &n->outputs[0]->shape)))
+    if (!x || n->output_count < 1 || !n->outputs[0] || !same_bytes(x, n->outputs[0]))
+        return false;
+    bool inside = b->r->options.engine == RUN_FAST && fast_is_inside(n->outputs[0]);
+    if (inside && (!fast_is_inside(x) || !fast_same_order(&x->shape, &n->outputs[0]->shape)))
         return false;
     for (int i = 1; i < n->output_count; i++)
         if (b->needed[n->outputs[i]->index])

@@ -76,7 +76,7 @@ then echo "ok quantize: the reports say what was done"; else echo "not ok quanti
 
 expect 2 "usage:" "a march is needed" quantize $net --calibration "$work/f32.npy" -o "$work/x.json"
 expect 2 "unknown_march" "no such march" quantize $net --march bays --calibration "$work/f32.npy" -o "$work/x.json"
-expect 2 "--calibration FILE" "a float network needs frames" quantize $net --march bayes -o "$work/x.json"
+expect 2 "no scales of its own" "a float network needs frames" quantize $net --march bayes -o "$work/x.json"
 expect 3 "1x1x28x28" "frames of another shape" quantize $net --march bayes --calibration "$work/wrong.npy" -o "$work/x.json"
 expect 2 "not a number" "an option that is none" quantize $net --march bayes --calibration "$work/f32.npy" \
     --option calibration.scale=big -o "$work/x.json"

@@ -105,6 +105,7 @@ gives "int32 into an int64 input" "y i8 2x3 -1 -2 -3 -4" "$work/ints.json" --inp
 arrays write "$work/a.npy" f4 1x3 5,6,7
 arrays write "$work/b.npy" f4 1x3 1,1,2
 arrays write "$work/b2.npy" f4 2x3 1:1
+arrays write "$work/a3.npy" f4 3x3 0:1
 both="y f4 1x3 4 5 5
 a f4 1x3 5 6 7"
 gives "inputs by position" "$both" "$work/sub.json" --input "$work/a.npy" --input "$work/b.npy"
@@ -119,7 +120,9 @@ refuses "an input too many" 2 'no further input' "$work/neg.json" --input "$work
 refuses "an input twice" 2 'given twice' "$work/sub.json" --input a="$work/a.npy" --input a="$work/b.npy"
 refuses "a name that is no input" 2 'no input "c"' "$work/sub.json" --input c="$work/a.npy"
 refuses "a key that is not there" 3 'no array "c"' "$work/sub.json" --input "$work/both.npz:c" --input "$work/a.npy"
-refuses "different numbers of frames" 3 '2 frames.*"b".*holds 1' "$work/sub.json" --input "$work/a.npy" --input "$work/b2.npy"
+refuses "different numbers of frames" 3 '2 frames.*"b".*holds 3' "$work/sub.json" --input "$work/a3.npy" --input "$work/b2.npy"
+gives "one frame beside many is used for all of them" "y f4 2x3 4 4 4 1
+a f4 2x3 5 6 7 5" "$work/sub.json" --input "$work/a.npy" --input "$work/b2.npy"
 refuses "no array at all" 3 'no known format' "$work/neg.json" --input "$work/neg.json"
 refuses "a file that is not there" 3 'cannot be opened' "$work/neg.json" --input "$work/none.npy"
 refuses "an operator that cannot run" 3 'odd: the operator my.Op cannot be executed' "$work/odd.json" --input "$work/f4.npy"

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/files.h"
 #include "server/wake.h"
 #include "server/sandbox.h"
 #include "server/worker.h"
@@ -361,6 +362,92 @@ static void test_code(void **state)
     fails_with(state, "code", "sandbox_violation", "called mmap");
 }
 
+/* Kinds that compute in float may make memory executable, for oneDNN's kernels, and nothing else. */
+static struct store_job run_float(struct hub *h, const char *what)
+{
+    struct worker_options o = options_for(h);
+    struct store_job j = {.kind = "quantize", .march = "bayes"};
+    snprintf(j.model, sizeof j.model, "%s", hub_model(h, what, what));
+    hub_ok(h, store_job_add(h->store, &j, "1.0", NULL, &h->arena, &h->err));
+    o.stop_when_idle = true;
+    o.warm_up_floats = warm_up;
+    assert_int_equal(worker_wait(worker_start(h, &o)), 0);
+    return hub_get(h, j.id);
+}
+
+static void test_code_of_floats(void **state)
+{
+    struct hub *h = *state;
+    struct store_job j = run_float(h, "code");
+    if (j.state != JOB_SUCCEEDED)
+        fail_msg("%s", j.error);
+    static const char *const forbidden[] = {"open", "create", "socket", "fork", "exec", "kill"};
+    for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
+        j = run_float(h, forbidden[i]);
+        assert_int_equal(j.state, JOB_FAILED);
+        assert_non_null(strstr(j.error, "\"code\":\"sandbox_violation\""));
+    }
+}
+
+/* The job sees the bytes of the file that its option names, and no descriptor of it. */
+static bool file_job(const struct job_request *q, const void *data, size_t size,
+                     job_progress_fn *progress, void *ctx, struct job_result *out,
+                     struct bpu_error *err)
+{
+    (void)data, (void)size;
+    progress(ctx, "import", 0.5);
+    if (q->file_count != 1 || strcmp(q->files[0].option, "calibration") != 0)
+        return error_set(err, BPU_SERVER, NULL, "%zu files", q->file_count);
+    if (q->files[0].size != 5 || memcmp(q->files[0].data, "12345", 5) != 0)
+        return error_set(err, BPU_SERVER, NULL, "%zu bytes", q->files[0].size);
+    if (lseek(4, 0, SEEK_CUR) >= 0 || errno != EBADF)
+        return error_set(err, BPU_SERVER, NULL, "descriptor 4 is open");
+    return file_add(out, "report.json", "{}", err) &&
+           file_add(out, "calibration.data.json", "{\"arrays\":[1]}", err) &&
+           file_add(out, "nothing.data.json", "{\"arrays\":[2]}", err);
+}
+
+static void test_files(void **state)
+{
+    struct hub *h = *state;
+    struct worker_options o = options_for(h);
+    struct store_model m = {.bytes = 5, .format = "npy", .name = "five"};
+    char path[512], tmp[512], options[128];
+    bool existed;
+    hub_ok(h, files_sha256("12345", 5, m.id, &h->err));
+    store_data_path(h->store, m.id, path, sizeof path);
+    snprintf(tmp, sizeof tmp, "%s/tmp", h->dir);
+    hub_ok(h, files_write(tmp, path, "12345", 5, &h->err));
+    hub_ok(h, store_data_add(h->store, &m, &existed, &h->err));
+    struct store_job jobs[2];
+    for (int i = 0; i < 2; i++) {
+        jobs[i] = (struct store_job){.kind = "quantize", .march = "bayes", .options = options};
+        snprintf(options, sizeof options, "{\"calibration\":\"%s%s\"}", m.id, i ? ":x" : "");
+        snprintf(jobs[i].model, sizeof jobs[i].model, "%s", hub_model(h, "m", "m"));
+        hub_ok(h, store_job_add(h->store, &jobs[i], "1.0", NULL, &h->arena, &h->err));
+    }
+    o.stop_after = 1;
+    o.job = file_job;
+    o.warm_up_floats = warm_up;
+    assert_int_equal(worker_wait(worker_start(h, &o)), 0);
+    struct store_job j = hub_get(h, jobs[0].id);
+    if (j.state != JOB_SUCCEEDED)
+        fail_msg("%s", j.error);
+    /* What was said of the file is in its row and is no artifact. */
+    struct store_artifact *items;
+    size_t count;
+    hub_ok(h, store_artifact_list(h->store, j.id, &h->arena, &items, &count, &h->err));
+    assert_int_equal(count, 1);
+    hub_ok(h, store_data_get(h->store, m.id, &h->arena, &m, &h->err));
+    assert_string_equal(m.info, "{\"arrays\":[1]}");
+    /* A file that is gone fails the job in words. */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(worker_wait(worker_start(h, &o)), 0);
+    j = hub_get(h, jobs[1].id);
+    assert_int_equal(j.state, JOB_FAILED);
+    assert_non_null(strstr(j.error, "data file"));
+}
+
 static void test_garbage(void **state)
 {
     fails_with(state, "garbage", "worker_crashed", "something else than a result");
@@ -678,6 +765,8 @@ int main(void)
         T(test_exec),
         T(test_kill),
         T(test_code),
+        T(test_code_of_floats),
+        T(test_files),
         T(test_garbage),
         T(test_huge),
         T(test_climb),

@@ -45,9 +45,13 @@ static inline void net_begin(struct net *t, uint64_t seed)
     net_ok(t, t->g);
 }
 
-static inline void net_end(struct net *t) { arena_fini(&t->arena); }
+static inline void net_end(struct net *t)
+{
+    arena_fini(&t->arena);
+}
 
-static inline struct value *net_input(struct net *t, const char *name, int rank, const int64_t *dims)
+static inline struct value *net_input(struct net *t, const char *name, int rank,
+                                      const int64_t *dims)
 {
     struct value *v = graph_add_value(t->g, name, &t->err);
     net_ok(t, v && graph_add_input(t->g, v, &t->err));
@@ -66,7 +70,8 @@ static inline struct value *net_constant(struct net *t, const char *name, int ra
     net_ok(t, x);
     for (int64_t i = 0; i < n; i++)
         x[i] = (float)(lo + (hi - lo) * (net_random(t) + 1) / 2);
-    struct value *v = graph_add_constant(t->g, name, &s, DT_FLOAT32, x, (size_t)n * sizeof *x, &t->err);
+    struct value *v =
+        graph_add_constant(t->g, name, &s, DT_FLOAT32, x, (size_t)n * sizeof *x, &t->err);
     net_ok(t, v);
     return v;
 }
@@ -100,9 +105,8 @@ static inline struct value *net_conv(struct net *t, const char *op, const char *
     struct node *n = net_node(t, op, name, x, NULL);
     bool transposed = strstr(op, "Transpose") != NULL;
     int k = n->op->spatial;
-    int64_t in = x->shape.dim[x->shape.rank - k - 1], dims[5] = {transposed ? in : out,
-                                                                  transposed ? out / groups : in / groups,
-                                                                  3, 3, 3};
+    int64_t in = x->shape.dim[x->shape.rank - k - 1],
+            dims[5] = {transposed ? in : out, transposed ? out / groups : in / groups, 3, 3, 3};
     double r = 1.5 / sqrt((double)(in / groups) * (k == 1 ? 3 : k == 2 ? 9 : 27));
     char text[64];
     snprintf(text, sizeof text, "%s.w", name);
@@ -114,7 +118,8 @@ static inline struct value *net_conv(struct net *t, const char *op, const char *
     return net_apply(t, n);
 }
 
-static inline struct value *net_linear(struct net *t, const char *name, struct value *x, int64_t out)
+static inline struct value *net_linear(struct net *t, const char *name, struct value *x,
+                                       int64_t out)
 {
     struct node *n = net_node(t, "torch.nn.Linear", name, x, NULL);
     int64_t in = x->shape.dim[x->shape.rank - 1], dims[2] = {out, in};
@@ -134,7 +139,10 @@ static inline struct value *net_bn(struct net *t, const char *op, const char *na
     static const struct {
         const char *name;
         double lo, hi;
-    } params[] = {{"weight", .5, 1.5}, {"bias", -.4, .4}, {"running_mean", -.3, .3}, {"running_var", .3, 1.2}};
+    } params[] = {{"weight", .5, 1.5},
+                  {"bias", -.4, .4},
+                  {"running_mean", -.3, .3},
+                  {"running_var", .3, 1.2}};
     for (size_t i = 0; i < 4; i++) {
         snprintf(text, sizeof text, "%s.%s", name, params[i].name);
         net_param(t, n, params[i].name, net_constant(t, text, 1, &c, params[i].lo, params[i].hi));

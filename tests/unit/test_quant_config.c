@@ -59,14 +59,15 @@ static void nodes_win_over_operators_over_the_network(void **state)
 {
     struct qconfig_weight w;
     (void)state;
-    struct qconfig *q = read_config(
-        "{\"activation\": {\"observer\": \"kl\", \"percentile\": 98},"
-        " \"weight\": {\"per_channel\": false}, \"output\": {\"quantized\": true},"
-        " \"nodes\": {\"features.*\": {\"activation\": {\"dtype\": \"qint16\"}},"
-        "             \"features.0.?\": {\"activation\": {\"observer\": \"fixed_scale\", \"scale\": 0.5}}},"
-        " \"operators\": {\"aten::conv2d\": {\"activation\": {\"observer\": \"mse\"},"
-        "                                  \"weight\": {\"per_channel\": true}}},"
-        " \"inputs\": {\"x\": {\"scale\": 0.0078125}}}");
+    struct qconfig *q =
+        read_config("{\"activation\": {\"observer\": \"kl\", \"percentile\": 98},"
+                    " \"weight\": {\"per_channel\": false}, \"output\": {\"quantized\": true},"
+                    " \"nodes\": {\"features.*\": {\"activation\": {\"dtype\": \"qint16\"}},"
+                    "             \"features.0.?\": {\"activation\": {\"observer\": "
+                    "\"fixed_scale\", \"scale\": 0.5}}},"
+                    " \"operators\": {\"aten::conv2d\": {\"activation\": {\"observer\": \"mse\"},"
+                    "                                  \"weight\": {\"per_channel\": true}}},"
+                    " \"inputs\": {\"x\": {\"scale\": 0.0078125}}}");
     net_ok(&net, q);
     assert_int_equal(of(q, "features.0.1").observer, OBSERVER_FIXED_SCALE);
     assert_int_equal(of(q, "features.0.0").observer, OBSERVER_FIXED_SCALE);
@@ -96,7 +97,8 @@ static void every_mistake_is_told(void **state)
         {"{\"activation\": {\"observer\": 1}}", "/activation/observer", "", ""},
         {"{\"activation\": {\"percentile\": 101}}", "/activation/percentile", "101", ""},
         {"{\"activation\": {\"percentile\": \"99\"}}", "/activation/percentile", "a number", ""},
-        {"{\"activation\": {\"averaging_constant\": 0}}", "/activation/averaging_constant", "0", ""},
+        {"{\"activation\": {\"averaging_constant\": 0}}", "/activation/averaging_constant", "0",
+         ""},
         {"{\"activation\": {\"observer\": \"clip\"}}", "/activation", "\"min\" and \"max\"", ""},
         {"{\"activation\": {\"min\": 2, \"max\": 1}}", "/activation", "not below", ""},
         {"{\"activation\": {\"observer\": \"fixed_scale\"}}", "/activation", "\"scale\"", ""},
@@ -110,7 +112,8 @@ static void every_mistake_is_told(void **state)
         {"{\"output\": {\"quantised\": true}}", "/output/quantised", "", "quantized"},
         {"{\"operators\": {\"torch.nn.Conv2\": {}}}", "/operators/torch.nn.Conv2", "no operator",
          "torch.nn.Conv2d"},
-        {"{\"operators\": {\"torch.nn.Conv2d\": 1}}", "/operators/torch.nn.Conv2d", "an object", ""},
+        {"{\"operators\": {\"torch.nn.Conv2d\": 1}}", "/operators/torch.nn.Conv2d", "an object",
+         ""},
         {"{\"nodes\": {\"a\": {\"activations\": {}}}}", "/nodes/a/activations", "", "activation"},
         {"{\"nodes\": {\"a/b\": {\"activation\": {\"std\": 0}}}}", "/nodes/a~1b/activation/std", "",
          ""},
@@ -122,7 +125,8 @@ static void every_mistake_is_told(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_null(read_config(cases[i].json));
-        if (net.err.code != BPU_BAD_OPTION || strncmp(net.err.where, cases[i].where, strlen(cases[i].where)) ||
+        if (net.err.code != BPU_BAD_OPTION ||
+            strncmp(net.err.where, cases[i].where, strlen(cases[i].where)) ||
             !strstr(net.err.message, cases[i].message) || !strstr(net.err.hint, cases[i].hint))
             fail_msg("%s: %s, %s, %s (%s)", cases[i].json, error_code_name(net.err.code),
                      net.err.where, net.err.message, net.err.hint);
@@ -149,9 +153,11 @@ static void names_must_be_of_the_network(void **state)
         struct qconfig *q = read_config(cases[i].json);
         net_ok(&net, q);
         assert_false(qconfig_check(q, net.g, march_find(cases[i].march), &net.err));
-        if (net.err.code != BPU_BAD_OPTION || strncmp(net.err.where, cases[i].where, strlen(cases[i].where)) ||
+        if (net.err.code != BPU_BAD_OPTION ||
+            strncmp(net.err.where, cases[i].where, strlen(cases[i].where)) ||
             !strstr(net.err.message, cases[i].message) || !strstr(net.err.hint, cases[i].hint))
-            fail_msg("%s: %s, %s (%s)", cases[i].json, net.err.where, net.err.message, net.err.hint);
+            fail_msg("%s: %s, %s (%s)", cases[i].json, net.err.where, net.err.message,
+                     net.err.hint);
     }
 }
 
@@ -160,13 +166,14 @@ static void patterns(void **state)
     static const struct {
         const char *pattern;
         int matched; /* of the three nodes */
-    } cases[] = {{"*", 3}, {"features.*", 2}, {"*.0.?", 2}, {"?ead", 1}, {"h*d*", 1},
-                 {"**a**", 3}, {"head?", 0}, {"", 0}, {"*1", 1}};
+    } cases[] = {{"*", 3},     {"features.*", 2}, {"*.0.?", 2}, {"?ead", 1}, {"h*d*", 1},
+                 {"**a**", 3}, {"head?", 0},      {"", 0},      {"*1", 1}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char json[128];
         int matched = 0;
-        snprintf(json, sizeof json, "{\"nodes\": {\"%s\": {\"activation\": {\"dtype\": \"qint16\"}}}}",
+        snprintf(json, sizeof json,
+                 "{\"nodes\": {\"%s\": {\"activation\": {\"dtype\": \"qint16\"}}}}",
                  cases[i].pattern);
         struct qconfig *q = read_config(json);
         net_ok(&net, q);
@@ -179,8 +186,9 @@ static void patterns(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    static const char json[] = "{\"activation\": {\"observer\": \"mix\"}, \"nodes\": {\"head\": {}},"
-                               "\"inputs\": {\"x\": {\"scale\": 1}}}";
+    static const char json[] =
+        "{\"activation\": {\"observer\": \"mix\"}, \"nodes\": {\"head\": {}},"
+        "\"inputs\": {\"x\": {\"scale\": 1}}}";
     for (long n = 0;; n++) {
         net.arena.fail_after = n;
         struct qconfig *q = read_config(json);

@@ -49,7 +49,8 @@ static void make(struct net *t, const char *json, struct made *m)
 {
     struct frames f;
     struct quant_data data = data_of(&f, t->g, 6);
-    struct qconfig *q = qconfig_read(&t->arena, json ? json : "{}", strlen(json ? json : "{}"), &t->err);
+    struct qconfig *q =
+        qconfig_read(&t->arena, json ? json : "{}", strlen(json ? json : "{}"), &t->err);
     net_ok(t, q);
     *m = (struct made){0};
     m->fused = quant_fuse(&t->arena, t->g, NULL, &t->err);
@@ -79,8 +80,10 @@ static void engines_agree(struct net *t, const struct graph *g)
         struct run *r = run_new(&t->arena, g, &o, &t->err);
         net_ok(t, r && g->output_count <= 4);
         for (int i = 0; i < g->output_count; i++)
-            out[e][i] = ARENA_ARRAY(&t->arena, float, shape_elements(&g->outputs[i]->shape), &t->err);
-        net_ok(t, run_frame(r, (const void *const *)in, (void *const *)out[e], NULL, NULL, &t->err));
+            out[e][i] =
+                ARENA_ARRAY(&t->arena, float, shape_elements(&g->outputs[i]->shape), &t->err);
+        net_ok(t,
+               run_frame(r, (const void *const *)in, (void *const *)out[e], NULL, NULL, &t->err));
     }
     for (int i = 0; i < g->output_count; i++)
         assert_memory_equal(out[0][i], out[1][i],
@@ -94,7 +97,8 @@ static void file_agrees(struct net *t, const struct graph *g)
         struct buf b;
         buf_init(&b, 64 << 20);
         net_ok(t, archive ? export_bpug(g, &b, &t->err) : export_graph_json(g, &b, true, &t->err));
-        struct graph *back = job_load(&t->arena, (const unsigned char *)b.data, b.size, "net", NULL, 0, &t->err);
+        struct graph *back =
+            job_load(&t->arena, (const unsigned char *)b.data, b.size, "net", NULL, 0, &t->err);
         net_ok(t, back);
         net_ok(t, quant_verify(back, &t->err));
         float **in = net_frame(t, g), **x = net_run(t, g, in), **y = net_run(t, back, in);
@@ -102,6 +106,25 @@ static void file_agrees(struct net *t, const struct graph *g)
             assert_memory_equal(x[i], y[i],
                                 (size_t)shape_elements(&g->outputs[i]->shape) * sizeof(float));
         buf_fini(&b);
+    }
+}
+
+/* A graph that is fixed already comes out as it is. */
+static void again_is_the_same(struct net *t, const struct graph *g)
+{
+    struct graph *fused = quant_fuse(&t->arena, g, NULL, &t->err);
+    net_ok(t, fused);
+    struct graph *again = quant_convert(&t->arena, fused, NULL, NULL, NULL, &t->err);
+    net_ok(t, again && quant_verify(again, &t->err));
+    assert_int_equal(again->node_count, g->node_count);
+    float **in = net_frame(t, g), **x = net_run(t, g, in), **y = net_run(t, again, in);
+    for (int i = 0; i < g->output_count; i++)
+        assert_memory_equal(x[i], y[i],
+                            (size_t)shape_elements(&g->outputs[i]->shape) * sizeof(float));
+    for (int i = 0; i < g->value_count; i++) {
+        const struct value *v = graph_find_value(again, g->values[i]->name);
+        assert_non_null(v);
+        assert_int_equal(v->dtype, g->values[i]->dtype);
     }
 }
 
@@ -137,8 +160,10 @@ static void sample(struct net *t)
     struct value *v = net_conv(t, "torch.nn.Conv2d", "c0", x, 8, 1);
     v = net_op(t, "torch.nn.ReLU", "r0", net_bn(t, "torch.nn.BatchNorm2d", "b0", v), NULL);
     v = pool(t, "torch.nn.MaxPool2d", "p", v);
-    struct value *a = net_op(t, "torch.nn.ReLU", "r1", net_conv(t, "torch.nn.Conv2d", "c1", v, 8, 4), NULL);
-    struct value *b = net_op(t, "torch.add", "sum", net_conv(t, "torch.nn.Conv2d", "c2", v, 8, 1), v);
+    struct value *a =
+        net_op(t, "torch.nn.ReLU", "r1", net_conv(t, "torch.nn.Conv2d", "c1", v, 8, 4), NULL);
+    struct value *b =
+        net_op(t, "torch.add", "sum", net_conv(t, "torch.nn.Conv2d", "c2", v, 8, 1), v);
     b = net_op(t, "torch.nn.ReLU6", "r2", b, NULL);
     v = net_op(t, "torch.nn.Sigmoid", "s", cat(t, "cat", a, b), NULL);
     v = net_op(t, "torch.flatten", "flat", v, NULL);
@@ -165,7 +190,8 @@ static void a_network_from_end_to_end(void **state)
     assert_non_null(graph_find_value(m.fixed, "fc.fixed"));
     for (size_t i = 0; i < m.comparison.count; i++)
         if (!(m.comparison.layers[i].sqnr_db > 25))
-            fail_msg("%s: %g dB", m.comparison.layers[i].value->name, m.comparison.layers[i].sqnr_db);
+            fail_msg("%s: %g dB", m.comparison.layers[i].value->name,
+                     m.comparison.layers[i].sqnr_db);
     assert_true(m.comparison.outputs[0].sqnr_db > 30 && m.comparison.outputs[0].cosine > .999);
     assert_true(m.comparison.count >= 7);
     assert_true(m.comparison.layers[0].sqnr_db <= m.comparison.layers[1].sqnr_db);
@@ -182,6 +208,51 @@ static void a_network_from_end_to_end(void **state)
                 strcmp(seen(&m, "r2")->observer, "shared") == 0);
     engines_agree(&t, m.fixed);
     file_agrees(&t, m.fixed);
+    again_is_the_same(&t, m.fixed);
+    net_end(&t);
+}
+
+/* Q → DQ of another scale than the value has: the integers change, and so the stubs stay. */
+static void another_scale_is_a_requantization(void **state)
+{
+    static const double fine = 1 / 128., coarse = 1 / 16.;
+    struct net t;
+    (void)state;
+    net_begin(&t, 12);
+    struct value *x = net_input(&t, "x", 4, MAP);
+    x->dtype = DT_QINT8;
+    x->quant = (struct quant){&fine, NULL, 1, 0};
+    struct value *v = pool(&t, "torch.nn.MaxPool2d", "p", x);
+    struct node *q = net_node(&t, "torch.quantization.QuantStub", "q", v, NULL);
+    struct value *y = node_add_output(t.g, q, "q", &t.err);
+    net_ok(&t, y);
+    y->shape = v->shape;
+    y->dtype = DT_QINT8;
+    y->quant = (struct quant){&coarse, NULL, 1, 0};
+    q->fold = FOLD_QUANT;
+    struct node *d = net_node(&t, "torch.quantization.DeQuantStub", "d", y, NULL);
+    net_output(&t, net_apply(&t, d));
+    struct graph *fused = quant_fuse(&t.arena, t.g, NULL, &t.err);
+    net_ok(&t, fused);
+    struct graph *fixed = quant_convert(&t.arena, fused, NULL, NULL, NULL, &t.err);
+    net_ok(&t, fixed && quant_verify(fixed, &t.err));
+    assert_int_equal(fixed->node_count, 4);
+    signed char in[256];
+    float out[64];
+    void *results[] = {out};
+    const void *inputs[] = {in};
+    for (int i = 0; i < 256; i++)
+        in[i] = (signed char)(i * 37 % 251 - 125);
+    struct run *r = run_new(&t.arena, fixed, NULL, &t.err);
+    net_ok(&t, r && run_frame(r, inputs, results, NULL, NULL, &t.err));
+    for (int i = 0; i < 64; i++) {
+        int c = i / 16, h = i / 4 % 4 * 2, w = i % 4 * 2, most = -128;
+        for (int k = 0; k < 4; k++) {
+            int at = in[(c * 8 + h + k / 2) * 8 + w + k % 2];
+            most = at > most ? at : most;
+        }
+        assert_true((double)out[i] == nearbyint(most * fine / coarse) * coarse);
+    }
     net_end(&t);
 }
 
@@ -207,7 +278,8 @@ static void weights_follow_the_rule(void **state)
         }
         assert_true(fabs(w->quant.scale[c] - absmax / 127.5) < 1e-12);
         for (int64_t i = 0; i < 18; i++) {
-            assert_true(constant_real(w0, c * 18 + i, &want) && constant_real(w, c * 18 + i, &have));
+            assert_true(constant_real(w0, c * 18 + i, &want) &&
+                        constant_real(w, c * 18 + i, &have));
             assert_true(have == fmin(127, fmax(-128, nearbyint(want / w->quant.scale[c]))));
         }
         double s = n->inputs[0]->quant.scale[0] * w->quant.scale[c];
@@ -238,7 +310,8 @@ static void what_the_user_says_counts(void **state)
          "{\"inputs\": {\"x\": {\"scale\": 0.015625}}, \"output\": {\"quantized\": true},"
          " \"nodes\": {\"c1\": {\"activation\": {\"dtype\": \"float32\"}},"
          "             \"c0\": {\"activation\": {\"dtype\": \"qint16\"}},"
-         "             \"s\": {\"activation\": {\"observer\": \"fixed_scale\", \"scale\": 0.0078125}}}}",
+         "             \"s\": {\"activation\": {\"observer\": \"fixed_scale\", \"scale\": "
+         "0.0078125}}}}",
          &m);
     assert_true(graph_find_value(m.fixed, "x.fixed")->quant.scale[0] == .015625);
     assert_string_equal(seen(&m, "x")->observer, "given");
@@ -250,7 +323,8 @@ static void what_the_user_says_counts(void **state)
     assert_string_equal(seen(&m, "s")->observer, "fixed_scale");
     bool told = false;
     for (int i = 0; i < m.fixed->note_count; i++)
-        told = told || (strstr(m.fixed->notes[i], "c1") && strstr(m.fixed->notes[i], "stays float"));
+        told =
+            told || (strstr(m.fixed->notes[i], "c1") && strstr(m.fixed->notes[i], "stays float"));
     assert_true(told);
     assert_true(m.comparison.outputs[0].sqnr_db > 25);
     file_agrees(&t, m.fixed);
@@ -264,9 +338,10 @@ static void every_observer_gives_a_network(void **state)
         struct net t;
         struct made m;
         char json[200];
-        snprintf(json, sizeof json,
-                 "{\"activation\": {\"observer\": \"%s\", \"scale\": 0.05, \"min\": -4, \"max\": 4}}",
-                 observer_name((enum observer)o));
+        snprintf(
+            json, sizeof json,
+            "{\"activation\": {\"observer\": \"%s\", \"scale\": 0.05, \"min\": -4, \"max\": 4}}",
+            observer_name((enum observer)o));
         net_begin(&t, 6);
         sample(&t);
         make(&t, json, &m);
@@ -280,7 +355,8 @@ static void every_observer_gives_a_network(void **state)
             assert_true(fabs(r->scale - r->max / 127.5) < 1e-12);
         else
             assert_true(r->scale <= r->max / 127.5 * 1.0001);
-        assert_true((o == OBSERVER_MIX) == (strcmp(r->observer, observer_name((enum observer)o)) != 0));
+        assert_true((o == OBSERVER_MIX) ==
+                    (strcmp(r->observer, observer_name((enum observer)o)) != 0));
         if (!(m.comparison.outputs[0].sqnr_db > 10))
             fail_msg("%s: %g dB", observer_name((enum observer)o), m.comparison.outputs[0].sqnr_db);
         net_end(&t);
@@ -354,8 +430,8 @@ static void stubs_of_the_file_stay(void **state)
 
 static struct value *random_layer(struct net *t, struct value **values, int count, int i)
 {
-    static const char *const unary[] = {"torch.nn.ReLU", "torch.nn.Sigmoid", "torch.nn.Tanh",
-                                        "torch.nn.GELU", "torch.nn.LeakyReLU", "torch.nn.SiLU",
+    static const char *const unary[] = {"torch.nn.ReLU",  "torch.nn.Sigmoid",   "torch.nn.Tanh",
+                                        "torch.nn.GELU",  "torch.nn.LeakyReLU", "torch.nn.SiLU",
                                         "torch.nn.ReLU6", "torch.exp"};
     char name[32];
     uint64_t r = (uint64_t)((net_random(t) + 1) * 1e6);
@@ -372,7 +448,8 @@ static struct value *random_layer(struct net *t, struct value **values, int coun
     case 7: return net_op(t, r & 32 ? "torch.maximum" : "torch.minimum", name, x, y);
     case 8: {
         struct node *n = net_node(t, "torch.Tensor.transpose", name, x, NULL);
-        net_ok(t, node_set_int(t->g, n, "dim0", 2, &t->err) && node_set_int(t->g, n, "dim1", 3, &t->err));
+        net_ok(t, node_set_int(t->g, n, "dim0", 2, &t->err) &&
+                      node_set_int(t->g, n, "dim1", 3, &t->err));
         return net_apply(t, n);
     }
     default: {
@@ -414,8 +491,11 @@ static void random_networks(void **state)
             for (int64_t i = 0; i < shape_elements(&t.g->outputs[o]->shape); i++)
                 finite = finite && fabsf(want[o][i]) < 1e4f;
         if (finite) { /* exponentials of exponentials say nothing */
-            make(&t, seed % 3 == 0 ? "{\"activation\": {\"dtype\": \"qint16\", \"observer\": \"min_max\"}}"
-                                   : "{\"activation\": {\"observer\": \"min_max\"}}", &m);
+            make(&t,
+                 seed % 3 == 0
+                     ? "{\"activation\": {\"dtype\": \"qint16\", \"observer\": \"min_max\"}}"
+                     : "{\"activation\": {\"observer\": \"min_max\"}}",
+                 &m);
             engines_agree(&t, m.fixed);
             for (int i = 0; i < m.comparison.output_count; i++) {
                 all++;
@@ -434,7 +514,8 @@ static void random_networks(void **state)
 
 /* ── files ── */
 
-static struct graph *load(struct net *t, const char *path, const struct job_option *options, size_t count)
+static struct graph *load(struct net *t, const char *path, const struct job_option *options,
+                          size_t count)
 {
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
@@ -495,7 +576,8 @@ static void scales_of_a_file_are_taken(void **state)
         net_ok(&t, quant_compare(&t.arena, fused, fixed, &data, 3, NULL, NULL, &c, &t.err));
         for (int k = 0; k < c.output_count; k++)
             if (!(c.outputs[k].sqnr_db > files[i].least_db))
-                fail_msg("%s: %s: %g dB", files[i].path, c.outputs[k].value->name, c.outputs[k].sqnr_db);
+                fail_msg("%s: %s: %g dB", files[i].path, c.outputs[k].value->name,
+                         c.outputs[k].sqnr_db);
         for (int k = 0; k < fixed->value_count; k++) {
             /* the file's scales are there, to the bit */
             const struct value *v = fixed->values[k], *old = graph_find_value(t.g, v->name);
@@ -527,9 +609,23 @@ static void drop_param(struct node *n, const char *name)
 static void the_verifier_finds_what_is_wrong(void **state)
 {
     static const char *const words[] = {
-        "folded", "multiplier", "shift", "bias", "qint32 constant", "weight", "scale per output channel",
-        "activation", "table", "has no scale", "scale per channel", "is float", "attribute scale",
-        "makes", "zero point", "rank", "qint32 and has to leave",
+        "folded",
+        "multiplier",
+        "shift",
+        "bias",
+        "qint32 constant",
+        "weight",
+        "scale per output channel",
+        "activation",
+        "table",
+        "has no scale",
+        "scale per channel",
+        "is float",
+        "attribute scale",
+        "makes",
+        "zero point",
+        "rank",
+        "qint32 and has to leave",
     };
     (void)state;
     for (size_t k = 0; k < sizeof words / sizeof words[0]; k++) {
@@ -555,7 +651,9 @@ static void the_verifier_finds_what_is_wrong(void **state)
         case 8: drop_param(s, "table"); break;
         case 9: s->outputs[0]->quant.count = 0; break;
         case 10: s->outputs[0]->quant = (struct quant){two, NULL, 2, 1}; break;
-        case 11: c2->inputs[1] = m.fixed->inputs[0], c2->inputs[1]->shape = c2->outputs[0]->shape; break;
+        case 11:
+            c2->inputs[1] = m.fixed->inputs[0], c2->inputs[1]->shape = c2->outputs[0]->shape;
+            break;
         case 12: net_ok(&t, node_set_float(m.fixed, stub, "scale", .5, &t.err)); break;
         case 13: stub->outputs[0]->dtype = DT_FLOAT32; break;
         case 14: s->outputs[0]->quant.zero_point = far; break;
@@ -630,13 +728,16 @@ static void every_allocation_may_fail(void **state)
             bool ok = true;
             if (stage == 0)
                 t.arena.fail_after = n;
-            ok = quant_calibrate(&t.arena, m.fused, NULL, NULL, &data, NULL, NULL, &m.calibration, &t.err);
+            ok = quant_calibrate(&t.arena, m.fused, NULL, NULL, &data, NULL, NULL, &m.calibration,
+                                 &t.err);
             if (ok && stage == 1)
                 t.arena.fail_after = n;
-            ok = ok && (m.fixed = quant_convert(&t.arena, m.fused, NULL, NULL, &m.calibration, &t.err));
+            ok = ok &&
+                 (m.fixed = quant_convert(&t.arena, m.fused, NULL, NULL, &m.calibration, &t.err));
             if (ok && stage == 2)
                 t.arena.fail_after = n;
-            ok = ok && quant_compare(&t.arena, m.fused, m.fixed, &data, 1, NULL, NULL, &m.comparison, &t.err);
+            ok = ok && quant_compare(&t.arena, m.fused, m.fixed, &data, 1, NULL, NULL,
+                                     &m.comparison, &t.err);
             if (!ok)
                 assert_int_equal(t.err.code, BPU_NO_MEMORY);
             net_end(&t);
@@ -649,6 +750,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_network_from_end_to_end),
+        cmocka_unit_test(another_scale_is_a_requantization),
         cmocka_unit_test(weights_follow_the_rule),
         cmocka_unit_test(what_the_user_says_counts),
         cmocka_unit_test(every_observer_gives_a_network),

@@ -56,7 +56,8 @@ static void sequence(const char *head, const char *bn_op, int64_t groups, const 
     int64_t dims[] = {2, 4, 5, 5, 5};
     net_begin(&t, (uint64_t)(bn * 100 + add * 10 + relu + spatial));
     struct value *x = net_input(&t, "x", spatial + 2, dims);
-    struct value *v = linear ? net_linear(&t, "head", x, 4) : net_conv(&t, head, "head", x, 4, groups);
+    struct value *v =
+        linear ? net_linear(&t, "head", x, 4) : net_conv(&t, head, "head", x, 4, groups);
     struct value *r = add ? net_op(&t, "torch.sin", "residual", x, NULL) : NULL;
     if (bn)
         v = net_bn(&t, bn_op, "bn", v);
@@ -68,7 +69,9 @@ static void sequence(const char *head, const char *bn_op, int64_t groups, const 
     struct graph *f = fuse(&t, &report);
     char what[64];
     snprintf(what, sizeof what, "%s%s%s%s", word, bn ? ",bn" : "", add ? ",add" : "",
-             relu == 2 ? ",relu6" : relu ? ",relu" : "");
+             relu == 2 ? ",relu6"
+             : relu    ? ",relu"
+                       : "");
     const struct fuse_item *item = item_of(&report, "head", true);
     assert_null(item_of(&report, "head", false));
     assert_int_equal(f->node_count, add ? 2 : 1);
@@ -119,7 +122,8 @@ static void clamps_of_0_and_6_are_relu6(void **state)
         net_begin(&t, 5);
         struct value *x = net_input(&t, "x", 4, MAP);
         struct value *v = net_conv(&t, "torch.nn.Conv2d", "conv", x, 4, 1);
-        struct node *n = net_node(&t, form < 3 ? "torch.clamp" : "torch.nn.Hardtanh", "cut", v, NULL);
+        struct node *n =
+            net_node(&t, form < 3 ? "torch.clamp" : "torch.nn.Hardtanh", "cut", v, NULL);
         double lo = form == 5 ? -1 : 0, hi = form == 1 ? 5 : 6;
         if (form < 3)
             net_ok(&t, node_set_float(t.g, n, "min", lo, &t.err) &&
@@ -188,8 +192,9 @@ static void a_lone_batch_norm_is_a_convolution(void **state)
         struct net t;
         struct fuse_report report;
         int64_t dims[] = {2, 3, 4, 5, 2};
-        const char *op = rank <= 3 ? "torch.nn.BatchNorm1d" : rank == 4 ? "torch.nn.BatchNorm2d"
-                                                                         : "torch.nn.BatchNorm3d";
+        const char *op = rank <= 3   ? "torch.nn.BatchNorm1d"
+                         : rank == 4 ? "torch.nn.BatchNorm2d"
+                                     : "torch.nn.BatchNorm3d";
         net_begin(&t, (uint64_t)rank);
         struct value *x = net_input(&t, "x", rank, dims);
         struct value *v = net_bn(&t, op, "bn", x);
@@ -238,7 +243,8 @@ static void every_reason_is_said(void **state)
         int64_t one[] = {1, 4, 1, 1}, sequence_dims[] = {2, 4, 4};
         net_begin(&t, (uint64_t)reason);
         bool linear = reason == OTHER_CHANNELS;
-        struct value *x = linear ? net_input(&t, "x", 3, sequence_dims) : net_input(&t, "x", 4, MAP);
+        struct value *x =
+            linear ? net_input(&t, "x", 3, sequence_dims) : net_input(&t, "x", 4, MAP);
         struct value *v = linear ? net_linear(&t, "conv", x, 4)
                                  : net_conv(&t, "torch.nn.Conv2d", "conv", x, 4, 1);
         struct value *y = NULL, *other = NULL;
@@ -260,7 +266,8 @@ static void every_reason_is_said(void **state)
         }
         case OTHER_CHANNELS: y = net_bn(&t, "torch.nn.BatchNorm1d", "bn", v); break;
         case ALPHA: {
-            struct node *n = net_node(&t, "torch.add", "add", v, net_op(&t, "torch.sin", "s", x, NULL));
+            struct node *n =
+                net_node(&t, "torch.add", "add", v, net_op(&t, "torch.sin", "s", x, NULL));
             net_ok(&t, node_set_float(t.g, n, "alpha", 2, &t.err));
             y = net_apply(&t, n);
             break;
@@ -335,6 +342,37 @@ static void identities_do_not_stand_in_the_way(void **state)
     net_end(&t);
 }
 
+/* Twenty thousand folded stubs in a row cost one step each. */
+static void long_chains_cost_nothing(void **state)
+{
+    static const double scale = .1;
+    struct net t;
+    struct fuse_report report;
+    (void)state;
+    net_begin(&t, 17);
+    struct value *x = net_input(&t, "x", 4, MAP);
+    struct value *v = net_op(&t, "torch.nn.ReLU", "relu", x, NULL);
+    v->dtype = DT_QINT8;
+    v->quant = (struct quant){&scale, NULL, 1, 0};
+    for (int i = 0; i < 20000; i++) {
+        struct node *n =
+            net_node(&t, i % 2 ? "torch.quantization.DeQuantStub" : "torch.quantization.QuantStub",
+                     NULL, v, NULL);
+        struct value *y = node_add_output(t.g, n, NULL, &t.err);
+        net_ok(&t, y);
+        y->shape = v->shape;
+        y->dtype = v->dtype;
+        y->quant = v->quant;
+        n->fold = FOLD_QUANT;
+        v = y;
+    }
+    net_output(&t, net_op(&t, "torch.nn.ReLU", "last", v, NULL));
+    struct graph *f = fuse(&t, &report);
+    assert_int_equal(f->node_count, 2);
+    assert_ptr_equal(f->nodes[1]->inputs[0], f->nodes[0]->outputs[0]);
+    net_end(&t);
+}
+
 static void weights_that_are_left_out_stay_unknown(void **state)
 {
     struct net t;
@@ -367,8 +405,10 @@ static void folding_matches_doubles(void **state)
     net_ok(&t, node_set_float(t.g, b->producer, "eps", .125, &t.err));
     net_output(&t, b);
     struct graph *f = fuse(&t, &report);
-    const struct value *w0 = node_param(v->producer, "weight"), *b0 = node_param(v->producer, "bias");
-    const struct value *w1 = node_param(f->nodes[0], "weight"), *b1 = node_param(f->nodes[0], "bias");
+    const struct value *w0 = node_param(v->producer, "weight"),
+                       *b0 = node_param(v->producer, "bias");
+    const struct value *w1 = node_param(f->nodes[0], "weight"),
+                       *b1 = node_param(f->nodes[0], "bias");
     for (int64_t i = 0; i < 4 * 4 * 9; i++) { /* (in 4, out / groups 4, 3, 3) */
         int64_t o = i / 9 % 4 + (i / 36 >= 2 ? 4 : 0);
         double gamma, beta, mean, var, w, have, bias;
@@ -446,6 +486,7 @@ int main(void)
         cmocka_unit_test(every_reason_is_said),
         cmocka_unit_test(a_late_residual_keeps_the_order),
         cmocka_unit_test(identities_do_not_stand_in_the_way),
+        cmocka_unit_test(long_chains_cost_nothing),
         cmocka_unit_test(weights_that_are_left_out_stay_unknown),
         cmocka_unit_test(folding_matches_doubles),
         cmocka_unit_test(large_constants_are_computed),

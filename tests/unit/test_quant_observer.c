@@ -17,8 +17,12 @@ static int setup(void **state)
     (void)state;
     net_begin(&net, 1);
     net_ok(&net, statistics_init(&net.arena, &statistics, &net.err));
-    config = (struct qconfig_activation){.dtype = DT_QINT8, .percentile = 99, .std = 2,
-                                         .averaging_constant = .1, .min = -3, .max = 2};
+    config = (struct qconfig_activation){.dtype = DT_QINT8,
+                                         .percentile = 99,
+                                         .std = 2,
+                                         .averaging_constant = .1,
+                                         .min = -3,
+                                         .max = 2};
     return 0;
 }
 
@@ -44,7 +48,10 @@ static void gaussian(double std)
     }
 }
 
-static double range(enum observer o) { return observer_range(&statistics, o, &config); }
+static double range(enum observer o)
+{
+    return observer_range(&statistics, o, &config);
+}
 
 static void near(double have, double want, double tolerance)
 {

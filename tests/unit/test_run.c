@@ -219,7 +219,7 @@ static void placement(void **state)
 static void placement_of_many(void **state)
 {
     (void)state;
-    enum { N = 60000 };
+    enum { N = 1000000 };
     struct arena a;
     struct bpu_error err = {0};
     struct plan_size size;
