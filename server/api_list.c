@@ -166,8 +166,10 @@ static bool uploads_run(struct task *t, struct store *s)
     struct store_model *items;
     size_t count;
     char next[64] = "";
-    if (!(data ? store_data_list : store_model_list)(s, c->filter.cursor, c->filter.limit, &r->arena,
-                                                     &items, &count, next, &t->err))
+    const struct store_job_filter *f = &c->filter;
+    bool ok = data ? store_data_list(s, f->cursor, f->limit, &r->arena, &items, &count, next, &t->err)
+                   : store_model_list(s, f->cursor, f->limit, &r->arena, &items, &count, next, &t->err);
+    if (!ok)
         return false;
     struct buf text;
     buf_init(&text, (size_t)16 << 20);

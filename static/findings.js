@@ -30,6 +30,36 @@ function text_of(f) {
         .toLowerCase();
 }
 
+/** A layer of a rewrite as PyTorch writes it; what is the default there is left out. */
+function layer_text(step) {
+    const pair = (p) => `(${p.join(', ')})`;
+    const args = [];
+    if (step.op.includes('Pad2d'))
+        return `${step.op}(${pair([step.padding[1], step.padding[1], step.padding[0], step.padding[0]])})`;
+    if (step.out !== undefined) args.push(step.in, step.out);
+    if (step.kernel_size) {
+        args.push(pair(step.kernel_size));
+        const usual = { stride: step.op.includes('Pool') ? undefined : 1, padding: 0, dilation: 1 };
+        for (const [key, value] of Object.entries(usual))
+            if (!step[key].every((x) => x === value)) args.push(`${key}=${pair(step[key])}`);
+        if (step.groups > 1) args.push(`groups=${step.groups}`);
+    }
+    return `${step.op}(${args.join(', ')})`;
+}
+
+/** The layers that the checker proposes instead, folded away below the hint that speaks of them. */
+function rewrite_details(rewrite) {
+    const sides =
+        rewrite.side_by_side > 1 ? `, ${rewrite.side_by_side} times side by side, then ${rewrite.join}` : '';
+    return h(
+        'details',
+        { class: 'rewrite', onclick: (event) => event.stopPropagation() },
+        h('summary', {}, 'The layers'),
+        h('p', {}, `With an input of ${rewrite.input.join('x')}${sides}:`),
+        h('ol', {}, ...rewrite.steps.map((step) => h('li', {}, h('code', {}, breakable(layer_text(step)))))),
+    );
+}
+
 /** findings: of the report; onlocate(node name) is called when the user asks to see a node. */
 export function findings_panel(findings, { onlocate }) {
     const rows = findings.map((f, index) => ({ ...f, index, text: text_of(f) }));
@@ -165,6 +195,7 @@ export function findings_panel(findings, { onlocate }) {
                 cell: (f) => [
                     h('div', {}, f.message),
                     f.hint && h('div', { class: 'hint' }, f.hint),
+                    f.rewrite && rewrite_details(f.rewrite),
                     f.eager_replacement &&
                         h(
                             'div',

@@ -34,6 +34,9 @@ struct rewrite {
     const char *why;
 };
 
+/* As PyTorch writes it: torch.nn.Conv2d(3, 32, (7, 7), padding=(3, 3)). */
+void rewrite_step_text(const struct rewrite_step *t, struct buf *out);
+
 struct finding {
     const char *rule; /* "conv2d.kernel_h" */
     enum severity severity;

@@ -177,7 +177,7 @@ static void put_pair(struct buf *out, const char *key, const int64_t v[2], int64
 }
 
 /* "torch.nn.Conv2d(64, 64, (7, 7), padding=(3, 3))". */
-static void put_step(struct buf *out, const struct rewrite_step *t)
+void rewrite_step_text(const struct rewrite_step *t, struct buf *out)
 {
     buf_printf(out, "%s(", t->op);
     if (strstr(t->op, "Pad2d")) {
@@ -217,7 +217,7 @@ const char *rewrite_text(struct checker *c, const struct rewrite *w, const struc
     buf_puts(&out, "Write it as ");
     if (w->parts > 1) {
         buf_printf(&out, "%d of ", w->parts);
-        put_step(&out, &w->steps[0]);
+        rewrite_step_text(&w->steps[0], &out);
         int64_t last = w->total - w->steps[0].out * (w->parts - 1);
         if (w->joined && last != w->steps[0].out)
             buf_printf(&out, " (the last one with %lld)", (long long)last);
@@ -229,7 +229,7 @@ const char *rewrite_text(struct checker *c, const struct rewrite *w, const struc
         buf_puts(&out, i ? ", then " : "");
         if (same > 1)
             buf_printf(&out, "%d times ", same);
-        put_step(&out, &w->steps[i]);
+        rewrite_step_text(&w->steps[i], &out);
         i += same;
     }
     if (!shape_equal(&w->input, now))

@@ -142,6 +142,8 @@ json_t *json_read_text(const unsigned char *data, size_t size, size_t memory, st
 
 const char *json_kind(const json_t *j)
 {
+    if (!j)
+        return "nothing";
     switch (json_typeof(j)) {
     case JSON_OBJECT: return "an object";
     case JSON_ARRAY: return "a list";

@@ -1,9 +1,11 @@
 /* Adapters: operators with weights, and pooling. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/checked.h"
 #include "core/import/torchscript.h"
+#include "core/ops/fold.h"
 #include "core/ops/op.h"
 
 enum { MAX_SPATIAL = 3 };
@@ -93,6 +95,8 @@ struct py_value *ts_batch_norm(struct ts_op *o)
     bool training = ts_arg_bool(o, instance ? "use_input_stats" : "training", false, &ok);
     if (!v || !ok)
         return v ? ts_opaque(o, o->name) : NULL;
+    /* What run_decompositions() makes of an instance norm: the samples of a batch as channels of one. */
+    instance = instance || (training && !mean && v->shape.rank > 2 && v->shape.dim[0] == 1);
     if (!instance && (training || !mean)) {
         if (!graph_add_note(
                 o->ts->graph, o->ts->err,
@@ -294,6 +298,65 @@ struct py_value *ts_attention(struct ts_op *o)
                : NULL;
 }
 
+/* What is added to the scores so that those a boolean mask leaves out have no weight: 0 where it is
+ * true, else -inf.  Without a mask, the causal one: each query sees the keys up to its own place. */
+static struct value *mask_constant(struct ts_op *o, const struct value *scores,
+                                   const struct value *mask)
+{
+    struct graph *g = o->ts->graph;
+    const struct shape *s = &scores->shape;
+    struct shape shape = {.rank = 2};
+    int64_t truth = 1;
+    for (int i = 0; !mask && i < 2; i++)
+        shape.dim[i] = s->dim[s->rank - 2 + i];
+    if (mask)
+        shape = mask->shape;
+    int64_t count = shape_elements(&shape);
+    size_t size = dtype_size(scores->dtype);
+    if (!op_fold_affordable(g, count)) {
+        error_set(o->ts->err, BPU_LIMIT, o->name, "the mask has %lld elements", (long long)count);
+        return NULL;
+    }
+    unsigned char *data = arena_alloc_array(g->arena, (size_t)count, size, o->ts->err);
+    for (int64_t i = 0; data && i < count; i++) {
+        if (!mask)
+            truth = i % shape.dim[1] <= i / shape.dim[1];
+        else if (!constant_int(mask, i, &truth))
+            return NULL;
+        fold_store_real(data + (size_t)i * size, scores->dtype, truth ? 0 : -(double)INFINITY);
+    }
+    return data ? graph_add_constant(g, mask ? mask->name : "causal_mask", &shape, scores->dtype,
+                                     data, (size_t)count * size, o->ts->err)
+                : NULL;
+}
+
+/* The scores with a mask: added, as PyTorch does; a boolean one that is computed selects. */
+static struct value *masked(struct ts_op *o, struct value *x, struct value *mask)
+{
+    struct ts_import *ts = o->ts;
+    if (mask && mask->dtype == DT_BOOL && !value_is_known(mask)) {
+        struct py_value *least = ts_float(ts, -(double)INFINITY);
+        struct value *v = least ? ts_value(ts, least, x) : NULL;
+        struct node *n = v ? ts_begin(o, "torch.where", "mask") : NULL;
+        return n && node_add_input(ts->graph, n, mask, ts->err) &&
+                       node_add_input(ts->graph, n, x, ts->err) &&
+                       node_add_input(ts->graph, n, v, ts->err)
+                   ? ts_finish_value(o, n)
+                   : NULL;
+    }
+    if (!mask || mask->dtype == DT_BOOL)
+        mask = mask_constant(o, x, mask);
+    return mask ? ts_node2(o, "torch.add", "mask", x, mask) : NULL;
+}
+
+/* A causal mask needs to know how many queries and keys there are, and of what type they are. */
+static bool causal_shape_known(const struct value *q, const struct value *k)
+{
+    const struct shape *a = &q->shape, *b = &k->shape;
+    return a->rank >= 2 && b->rank >= 2 && a->dim[a->rank - 2] >= 0 && b->dim[b->rank - 2] >= 0 &&
+           dtype_is_float(q->dtype);
+}
+
 /* softmax(q · kᵀ · scale + mask) · v, in parts. */
 struct py_value *ts_sdpa(struct ts_op *o)
 {
@@ -306,22 +369,23 @@ struct py_value *ts_sdpa(struct ts_op *o)
     int64_t width = q->shape.rank > 0 ? q->shape.dim[q->shape.rank - 1] : -1;
     double scale = ts_arg_float(o, "scale", width > 0 ? 1 / __builtin_sqrt((double)width) : 0, &ok);
     bool causal = ts_arg_bool(o, "is_causal", false, &ok);
-    if (!ok || causal || scale <= 0)
-        return ts_opaque(o, o->name);
-    struct py_value *factor = ts_float(ts, scale), *mask = ts_arg(o, "attn_mask");
+    bool grouped = ts_arg_bool(o, "enable_gqa", false, &ok); /* fewer keys than queries */
+    struct py_value *factor = ts_float(ts, scale), *given = ts_arg(o, "attn_mask");
     struct value *s = factor ? ts_value(ts, factor, q) : NULL;
-    struct node *n = s ? ts_begin(o, "torch.mul", "scale") : NULL;
+    struct value *mask = s && given ? ts_value(ts, given, q) : NULL;
+    if (!s || (given && !mask))
+        return NULL;
+    if (!ok || grouped || scale <= 0 || (causal && (mask || !causal_shape_known(q, k))))
+        return ts_opaque(o, o->name);
+    struct node *n = ts_begin(o, "torch.mul", "scale");
     if (!n || !node_add_input(ts->graph, n, q, ts->err) ||
         !node_add_input(ts->graph, n, s, ts->err) ||
         !node_set_bool(ts->graph, n, "scalar_operand", true, ts->err))
         return NULL;
     struct value *x = ts_finish_value(o, n), *kt = transposed(o, k, "transpose");
     x = x && kt ? ts_node2(o, "torch.matmul", "scores", x, kt) : NULL;
-    struct value *m = x && mask ? ts_value(ts, mask, x) : NULL;
-    if (m && m->dtype == DT_BOOL)
-        return ts_opaque(o, o->name);
-    if (mask)
-        x = m ? ts_node2(o, "torch.add", "mask", x, m) : NULL;
+    if (x && (mask || causal))
+        x = masked(o, x, mask);
     n = x ? ts_begin(o, "torch.nn.Softmax", "softmax") : NULL;
     if (!n || !node_add_input(ts->graph, n, x, ts->err) ||
         !node_set_int(ts->graph, n, "dim", -1, ts->err))

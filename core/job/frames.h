@@ -10,7 +10,7 @@ bool frames_option(const char *prefix, const char *key);
 /* Binds the sources to the inputs of g and makes *out read them as
  * (value * PREFIX.scale - PREFIX.mean) / PREFIX.std, mean and std being one number or one per
  * channel; at most PREFIX.frames.  `fallback` (or NULL): the prefix whose options stand in for those
- * that are not given.  Without sources *out has no frame. */
+ * that are not given, but for the number of frames.  Without sources *out has no frame. */
 bool frames_open(struct arena *a, const struct graph *g, struct feed_source *sources, size_t count,
                  const struct job_option *options, size_t option_count, const char *prefix,
                  const char *fallback, struct quant_data *out, struct bpu_error *err) BPU_CHECKED;

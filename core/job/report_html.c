@@ -20,6 +20,24 @@ static void write_head(const struct check_result *r, const struct report_head *h
         html_hint(out, i < r->note_count ? r->notes[i] : r->graph->notes[i - r->note_count]);
 }
 
+/* The layers of the hint, one a line. */
+static void write_rewrite(const struct rewrite *r, struct buf *out)
+{
+    char shape[SHAPE_TEXT_MAX];
+    buf_printf(out, "<details><summary>The layers</summary><p>With an input of %s",
+               shape_text(&r->input, shape));
+    if (r->parts > 1)
+        buf_printf(out, ", %d times side by side, then %s", r->parts,
+                   r->joined ? "torch.cat" : "torch.add");
+    buf_puts(out, ":</p><ol>");
+    for (int i = 0; i < r->count; i++) {
+        buf_puts(out, "<li><code>");
+        rewrite_step_text(&r->steps[i], out);
+        buf_puts(out, "</code></li>");
+    }
+    buf_puts(out, "</ol></details>");
+}
+
 static void write_finding(const struct finding *f, struct buf *out)
 {
     const char *severity = severity_name(f->severity);
@@ -42,6 +60,8 @@ static void write_finding(const struct finding *f, struct buf *out)
         buf_xml(out, f->hint);
         buf_puts(out, "</span>");
     }
+    if (f->rewrite)
+        write_rewrite(f->rewrite, out);
     if (f->eager_replacement) {
         buf_puts(out, "<br><span class=\"hint\">In eager mode: <code>");
         buf_xml(out, f->eager_replacement);

@@ -45,6 +45,8 @@ static struct node *add_stub(struct convert *c, const struct value *v, const cha
 
 static bool set_stub_attrs(struct convert *c, struct node *n, const struct scheme_value *s)
 {
+    if (s->quant.count > 1) /* attributes hold one scale; the value has them all */
+        return true;
     return node_set_float(c->to, n, "scale", s->quant.scale[0], c->err) &&
            node_set_int(c->to, n, "zero_point", s->quant.zero_point ? s->quant.zero_point[0] : 0,
                         c->err) &&

@@ -186,6 +186,8 @@ static bool runners_open(struct arena *a, const struct graph *floats, const stru
     }
     if (fixed && !runner_new(a, y, fixed, name, r, err))
         return false;
+    if (!main->graph)
+        return error_set(err, BPU_USAGE, NULL, "there is no network to evaluate");
     out->layout = main->layout;
     out->output = main->graph->outputs[main->layout.output]->name;
     if (floats && fixed && !same_layout(&x->layout, &y->layout)) {
@@ -201,7 +203,7 @@ bool accuracy_measure(struct arena *a, const struct graph *floats, const struct 
                       const struct evaluate_request *r, quant_progress_fn *progress, void *ctx,
                       struct accuracy_pair *out, struct bpu_error *err)
 {
-    struct runner x, y;
+    struct runner x = {0}, y = {0};
     *out = (struct accuracy_pair){.frames = r->data.frames};
     if (!runners_open(a, floats, fixed, r, &x, &y, out, err) ||
         !labels_check(r, &out->layout, out, err) ||

@@ -22,14 +22,14 @@ struct cutter {
 
 static struct value *cut_constant(struct cutter *c, const struct value *v)
 {
-    struct value **slot = &c->constants[v->index];
-    if (*slot)
-        return *slot;
-    *slot = graph_add_constant(c->out->graph, v->name, &v->shape, v->dtype, v->constant->data,
-                               v->constant->bytes, c->err);
-    if (*slot)
-        (*slot)->quant = v->quant;
-    return *slot;
+    struct value *x = c->constants[v->index];
+    if (x)
+        return x;
+    x = graph_add_constant(c->out->graph, v->name, &v->shape, v->dtype, v->constant->data,
+                           v->constant->bytes, c->err);
+    if (x)
+        x->quant = v->quant;
+    return c->constants[v->index] = x;
 }
 
 static struct value *cut_input(struct cutter *c, struct value *old)

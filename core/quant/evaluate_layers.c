@@ -77,20 +77,26 @@ static bool keep_floats(struct layers *l, int fixed)
     return x < 0 || l->kept[x] || (l->kept[x] = ARENA_ARRAY(l->arena, float, n, l->err)) != NULL;
 }
 
-/* The fused value that stands behind a value of the float graph, for its name. */
-static const struct value *fused_value(const struct layers *l, int x)
+/* The fused value that stands behind each value of the float graph, for its name: the first one, as a
+ * stub's result has the values of its operand. */
+static const struct value **fused_values(struct layers *l)
 {
-    for (int i = 0; i < l->fused->value_count; i++) {
-        const struct value *v = l->floats->value_of[i];
-        if (v && v->index == x)
-            return l->fused->values[i];
+    const struct value **out =
+        ARENA_ARRAY(l->arena, const struct value *, l->floats->graph->value_count, l->err);
+    for (int i = 0; out && i < l->fused->value_count; i++) {
+        const struct value *x = l->floats->value_of[i];
+        if (x && !out[x->index])
+            out[x->index] = l->fused->values[i];
     }
-    return NULL;
+    return out;
 }
 
 static bool list_layers(struct layers *l)
 {
     struct layer_comparison *out = l->out;
+    const struct value **fused = fused_values(l);
+    if (!fused)
+        return false;
     for (int i = 0; i < l->fixed->value_count; i++) {
         const struct value *f = l->fixed->values[i];
         int operand;
@@ -101,7 +107,7 @@ static bool list_layers(struct layers *l)
         const char *kernel = kernel_of(f->producer)->name;
         l->layer_of[i] = (int)out->count;
         out->layers[out->count++] = (struct layer_figures){
-            .value = fused_value(l, l->float_of[i]),
+            .value = fused[l->float_of[i]],
             .fixed = f,
             .node = f->producer,
             .moves = strcmp(kernel, "quantize") == 0 || unify_keeps_scale(f->producer, &operand),

@@ -46,14 +46,38 @@ static bool scheme_new(struct arena *a, const struct graph *g, struct scheme *ou
     return out->values != NULL;
 }
 
+static bool is_kernel(const struct node *n, const char *name)
+{
+    return strcmp(kernel_of(n)->name, name) == 0;
+}
+
+/* Scales per channel are kept where no arithmetic meets them: from a QuantStub or an input of the
+ * network to DeQuantStubs or an output.  Marks every other value. */
+static bool *met_by_arithmetic(struct arena *a, const struct graph *g, struct bpu_error *err)
+{
+    bool *met = ARENA_ARRAY(a, bool, g->value_count, err);
+    for (int i = 0; met && i < g->node_count; i++) {
+        const struct node *n = g->nodes[i];
+        for (int k = 0; k < n->input_count; k++)
+            if (n->inputs[k] && !is_kernel(n, "dequantize"))
+                met[n->inputs[k]->index] = true;
+        for (int k = 0; k < n->output_count; k++)
+            if (!is_kernel(n, "quantize"))
+                met[n->outputs[k]->index] = true;
+    }
+    return met;
+}
+
 bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *out,
                     struct bpu_error *err)
 {
-    if (!scheme_new(a, fused, out, err))
+    bool *met = met_by_arithmetic(a, fused, err);
+    if (!met || !scheme_new(a, fused, out, err))
         return false;
     for (int i = 0; i < fused->value_count; i++) {
         const struct value *v = fused->values[i];
-        bool one = v->quant.count == 1 || (v->dtype == DT_QINT32 && v->quant.count > 1);
+        bool one = v->quant.count == 1 ||
+                   (v->quant.count > 1 && (v->dtype == DT_QINT32 || !met[v->index]));
         if (!v->constant && dtype_is_quantized(v->dtype) && v->dtype != DT_QBOOL && one)
             out->values[i] = (struct scheme_value){v->dtype, v->quant};
     }

@@ -40,7 +40,8 @@ static bool is_scaled(const struct value *v)
     return dtype_is_quantized(v->dtype) && v->dtype != DT_QBOOL;
 }
 
-/* A feature map has one scale; only what leaves without requantization has one per channel. */
+/* A feature map has one scale.  One per channel has only what leaves without requantization, and what
+ * stubs alone touch. */
 static bool verify_scale(const struct node *n, const struct value *v, bool result,
                          struct bpu_error *err)
 {
@@ -48,7 +49,8 @@ static bool verify_scale(const struct node *n, const struct value *v, bool resul
         return true;
     if (v->quant.count < 1)
         return breaks(n, err, "\"%s\" is %s and has no scale", v->name, dtype_name(v->dtype));
-    if (v->quant.count > 1 && v->dtype != DT_QINT32)
+    bool stub = is_kernel(n, result ? "quantize" : "dequantize");
+    if (v->quant.count > 1 && v->dtype != DT_QINT32 && !stub)
         return breaks(n, err, "\"%s\" has a scale per channel", v->name);
     if (v->dtype == DT_QINT32 && !result && !is_kernel(n, "dequantize"))
         return breaks(n, err, "\"%s\" is qint32 and has to leave through a DeQuantStub", v->name);

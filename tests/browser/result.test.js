@@ -27,6 +27,13 @@ describe('a result', () => {
             assert.match(await row.locator(`[data-label="${label}"]`).innerText(), pattern, label);
         }
 
+        const layers = row.locator('.rewrite');
+        await layers.locator('summary').click();
+        assert.match(await layers.locator('p').innerText(), /input of \d+(x\d+)+/);
+        for (const t of await layers.locator('li').allInnerTexts())
+            assert.match(t, /^torch\.\S+\(.*\(\d+, \d+\).*\)$/);
+        assert.ok((await layers.locator('li').count()) >= 1);
+
         await page.fill('#f-text', 'conv3');
         await page.waitForFunction(
             (n) => document.querySelectorAll('.findings tbody tr').length < n,

@@ -40,7 +40,7 @@ refuses() { # what, exit code, text, arguments of eval…
     report "$what" $?
 }
 json() { # what, condition over r
-    python3 -c "import json, sys; r = json.load(open('$work/r.json')); assert $2, r.get('summary')" 2>"$work/why"
+    python3 -c "import json, sys; r = json.load(open('$work/r.json')); assert ($2), r.get('summary')" 2>"$work/why"
     report "$1" $?
 }
 
@@ -134,8 +134,11 @@ refuses "images of another size" 3 '4x1x27x28' $net --data "$work/images.npy"
 refuses "data that is none" 3 'no known format' $net --data $net
 refuses "a file that is not there" 3 'cannot be opened' $net --data "$work/none.npy"
 refuses "a fixed-point network that is none" 3 'none.bpug: the file cannot be opened' $net --data $frames --fixed "$work/none.bpug"
-refuses "a fixed-point network of something else" 3 'made from the first' $net --data $frames --fixed tests/fixtures/one_conv.json
+refuses "a fixed-point network of something else" 3 'made from the first' $net --data $frames --fixed $fixtures/opset13.onnx
 refuses "a qconfig that is none" 2 'no observer "maximal"' $net --data $frames --march bayes --calibration $frames \
     --qconfig "$(printf '{"activation": {"observer": "maximal"}}' >"$work/q.json"; echo "$work/q.json")"
-refuses "too little memory" 4 'memory' $net --data $frames --memory 1
+printf '{"format": "bpuhub.graph/1", "name": "g", "inputs": [{"name": "x", "shape": [1, 512, 1024]}],
+ "nodes": [{"name": "n", "op": "torch.neg", "inputs": ["x"], "outputs": ["y"]}], "outputs": ["y"]}' >"$work/large.json"
+arrays write "$work/large.npy" f4 512x1024
+refuses "too little memory" 4 'memory' "$work/large.json" --data "$work/large.npy" --memory 1
 [ $failed -eq 0 ]

@@ -6,8 +6,6 @@ Everything is well formed. An algorithm that looks at all nodes for each node ta
 takes a fraction of a second.
 """
 import json
-import os
-import re
 import struct
 import sys
 import zipfile
@@ -137,10 +135,12 @@ def onnx(name, body, outputs):
 
 def onnx_files():
     scale = onnx_tensor("s", 1, [], struct.pack("<f", 0.5)) + onnx_tensor("z", 3, [], b"\0")
-    count = BYTES // 36
+    count = 8 * BYTES // 36
+    # What looks through folded nodes is cheap at each step: only longer chains show it.
     onnx("quantize_pairs", scale + onnx_node("Relu", ["v0"], ["q0"]) +
          b"".join(onnx_node("DequantizeLinear" if i % 2 else "QuantizeLinear", [f"q{i}", "s", "z"], [f"q{i + 1}"])
                   for i in range(count)), [f"q{count}"])
+    count = BYTES // 36
     onnx("identities", b"".join(onnx_node("Identity", [f"v{i}"], [f"v{i + 1}"]) for i in range(count)), [f"v{count}"])
     onnx("one_name", b"".join(onnx_node("Relu", [f"v{i}"], [f"v{i + 1}"], "n") for i in range(count)), [f"v{count}"])
     onnx("numbered_names", b"".join(onnx_node("Relu", [f"v{i}"], [f"v{i + 1}"], "n" if i % 2 else f"n.{i}")
@@ -178,31 +178,60 @@ def archive(source, name, change):
 
 def torchscript(name, line):
     def change(entry, data):
-        if not entry.endswith(".py"):
-            return None if entry.endswith(".debug_pkl") else data
-        text = data.decode()
-        if "def forward(" not in text or entry.count("/") > 2:
+        if entry.endswith(".debug_pkl"):
+            return None
+        if not entry.endswith("/code/__torch__.py"):
             return data
-        head = re.search(r"\n  def forward\(self:[^\n]*\n    x: Tensor\) -> Tensor:\n", text)
-        assert head, entry
-        body, size, i = [], 0, 0
+        body, size = [], 0
         while size < BYTES:
-            body.append(line(i))
+            body.append(line(len(body)))
             size += len(body[-1]) + 1
-            i += 1
-        body = ["    v0 = x"] + body + [f"    return v{i}"]
-        return (text[:head.end()] + "\n".join(body) + "\n").encode()
-    archive("tests/fixtures/torchscript/functional.pt", f"{name}.pt", change)
+        text = data.decode()
+        head = text[:text.index("  def forward(")] + "  def forward(self: __torch__.Moves,\n    v0: Tensor) -> Tensor:\n"
+        return (head + "\n".join(body) + f"\n    return v{len(body)}\n").encode()
+    archive("tests/fixtures/torchscript/moves.pt", f"{name}.pt", change)
 
 
 def torchscript_files():
     torchscript("chain", lambda i: f"    v{i + 1} = torch.relu(v{i})")
-    torchscript("nested", lambda i: f"    v{i + 1} = torch.relu(" + "torch.relu(" * 40 + f"v{i}" + ")" * 41)
-    torchscript("unknown", lambda i: f"    v{i + 1} = torch.relv{i}(v{i})")
-    torchscript("lists", lambda i: f"    v{i + 1} = torch.cat([" + f"v{i}, " * 200 + f"v{i}])")
+    torchscript("nested", lambda i: f"    v{i + 1} = " + "torch.relu(" * 40 + f"v{i}" + ")" * 40)
+    torchscript("unknown_operators", lambda i: f"    v{i + 1} = torch.relv{i}(v{i})")
+    torchscript("lists", lambda i: f"    v{i + 1} = torch.slice(torch.cat([" + f"v{i}, " * 200 + f"v{i}]), 0, 0, 1)")
+    torchscript("quantize_pairs", lambda i: f"    v{i + 1} = torch.dequantize(torch.quantize_per_tensor(v{i}, 0.5, 0, 12))")
+    torchscript("squares", lambda i: f"    v{i + 1} = torch.mul(v{i}, v{i})")
+
+
+def pt2(name, make):
+    def change(entry, data):
+        if not entry.endswith("/models/model.json"):
+            return data
+        doc = json.loads(data)
+        g = doc["graph_module"]["graph"]
+        meta, name, nodes, size = g["tensor_values"]["x"], "x", [], 0
+        while size < BYTES:
+            nodes.append(make(len(nodes), name))
+            name = f"t{len(nodes)}"
+            g["tensor_values"][name] = meta
+            size += len(json.dumps(nodes[-1])) + len(json.dumps(meta))
+        g["nodes"], g["outputs"] = nodes, [{"as_tensor": {"name": name}}]
+        signature = doc["graph_module"]["signature"]
+        signature["output_specs"] = [{"user_output": {"arg": {"as_tensor": {"name": name}}}}]
+        return json.dumps(doc).encode()
+    archive("tests/fixtures/pt2/arithmetic.pt2", f"{name}.pt2", change)
+
+
+def pt2_node(target, i, *inputs):
+    return {"target": target, "inputs": [{"name": name, "arg": {"as_tensor": {"name": x}}, "kind": 1} for name, x in inputs],
+            "metadata": {}, "name": f"t{i + 1}", "outputs": [{"as_tensor": {"name": f"t{i + 1}"}}]}
+
+
+def pt2_files():
+    pt2("chain", lambda i, x: pt2_node("torch.ops.aten.relu.default", i, ("self", x)))
+    pt2("squares", lambda i, x: pt2_node("torch.ops.aten.mul.Tensor", i, ("self", x), ("other", x)))
+    pt2("unknown_operators", lambda i, x: pt2_node(f"torch.ops.aten.relv{i}.default", i, ("self", x)))
 
 
 graph_json()
 onnx_files()
-if os.environ.get("HOSTILE_TORCHSCRIPT"):
-    torchscript_files()
+torchscript_files()
+pt2_files()

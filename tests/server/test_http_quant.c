@@ -489,6 +489,16 @@ static void test_evaluate(void **state)
     failed(&job, "bad_shape", "labels");
     job = job_run(job_body("evaluate", ""));
     failed(&job, "bad_option", "\"where\":\"data\"");
+    static const char *const bad[][2] = {
+        {"suggest", "many"}, {"seconds", "-1"}, {"layer.frames", "1.5"}, {"data.mean", "a,b"}};
+    for (i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char where[64];
+        snprintf(options, sizeof options, "\"data\":\"%s\",\"%s\":\"%s\"", id, bad[i][0],
+                 bad[i][1]);
+        snprintf(where, sizeof where, "\"where\":\"%s\"", bad[i][0]);
+        job = job_run(job_body("evaluate", options));
+        failed(&job, "bad_option", where);
+    }
 }
 
 /* ---- being stopped ----------------------------------------------------------------------------- */

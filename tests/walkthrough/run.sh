@@ -72,6 +72,12 @@ test("the layers that hurt most come first", order == sorted(order) and len(orde
 s = suggest["suggestions"]
 test("suggestions were measured", s["layers"] == 2 and s["tried"] >= 6 and
      all(i["gain_db"] >= 0.1 and i["qconfig"]["nodes"] and "top1" in i for i in s["items"]), s)
+gain = re.search(r"bring the outputs ([0-9.]+) dB nearer", page)
+first = [i["gain_db"] for i in s["items"] if i["node"] == "/conv0/conv0.0/Conv" and i["change"] == "qint16"]
+test("the page's gain", gain and first and near(float(gain[1]), first[0], 0.5), first)
+eights = [c["count"] for c in f["confusions"] if (c["label"], c["predicted"]) == (8, 9)]
+said = re.search(r"an 8 is taken for a 9 in ([0-9]+) of 974", page)
+test("the page's confusion", said and eights and near(int(said[1]), eights[0], 3), eights)
 checks = re.findall(r"is legal on bayes: .*", text)
 test("both networks are legal", len(checks) == 2, checks)
 line = re.search(r"^```text\n(lenet_float.onnx is legal.*)\n```$", page, re.M)
