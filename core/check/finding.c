@@ -22,7 +22,7 @@ const char *rule_key(struct checker *c, const struct node *n)
         name = p + 1;
     if (strncmp(name, "torch.", 6) == 0 && (p = strrchr(name, '.')))
         name = p + 1;
-    char *key = arena_strndup(c->a, name, 40, c->err);
+    char *key = arena_strndup(c->a, name, strnlen(name, 40), c->err);
     if (!key)
         return "operator";
     for (char *q = key; *q; q++) {
