@@ -99,7 +99,8 @@ static bool judge_output_stub(const struct subject *s, const struct value *v)
  * the scale behind the ReLU is that of both. */
 static bool relu_shares_scale(const struct checker *c, const struct node *n, const struct value *v)
 {
-    const struct node *reader = c->users->count[v->index] == 1 ? c->users->users[v->index][0] : NULL;
+    const struct node *reader =
+        c->users->count[v->index] == 1 ? c->users->users[v->index][0] : NULL;
     bool computes = c->ctx[n->index].role == ROLE_ADD || c->ctx[n->index].role == ROLE_BATCH_NORM ||
                     node_is(n, "torch.sub") || node_is(n, "torch.mul");
     return computes && reader && reader->fold == FOLD_NONE && reader->output_count == 1 &&

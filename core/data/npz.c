@@ -5,7 +5,7 @@
 
 #include "core/base/zip_write.h"
 #include "core/data/data.h"
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 
 static bool is_npy(const char *name)
 {

@@ -11,8 +11,8 @@ enum export_data { EXPORT_NO_DATA, EXPORT_BASE64, EXPORT_FILE };
 
 bool export_graph_text(const struct graph *g, struct buf *out, enum export_data data,
                        struct bpu_error *err) BPU_CHECKED;
-/* The values that are written as "tensors", in the order of the graph's values; the list lies in the
- * graph's arena. */
+/* The values that are written as "tensors", in the order of the graph's values; the list lies in
+ * the graph's arena. */
 struct export_tensors {
     const struct value **list;
     int count;

@@ -8,7 +8,7 @@
 #ifndef BPU_IMPORT_BPUG_H
 #define BPU_IMPORT_BPUG_H
 
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 #include "core/import/import.h"
 
 #define BPUG_GRAPH "graph.json"

@@ -6,7 +6,7 @@
 #ifndef BPU_IMPORT_PICKLE_H
 #define BPU_IMPORT_PICKLE_H
 
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 #include "core/ir/graph.h"
 
 enum py_kind {

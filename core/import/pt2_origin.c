@@ -74,10 +74,11 @@ bool pt2_source_line(struct arena *a, const json_t *metadata, const char **file,
             best += i + 1;
             break;
         }
-    if (best_length > MAX_PATH)
+    if (best_length > MAX_PATH) {
         best_length = MAX_PATH;
-    while (best_length > 0 && best_length == MAX_PATH && (best[best_length] & 0xC0) == 0x80)
-        best_length--;
+        while (best_length > 0 && (best[best_length] & 0xC0) == 0x80)
+            best_length--;
+    }
     *file = arena_strndup(a, best, best_length, err);
     return *file != NULL;
 }

@@ -53,7 +53,7 @@ static bool tensor_input(struct pt2_import *im, json_t *arg, const struct json_a
     struct ts_import *ts = &im->ts;
     struct pt2_meta meta;
     struct shape shape;
-    enum dtype dtype;
+    enum dtype dtype = DT_UNKNOWN;
     const char *name = pt2_text(arg, at, "name", ts->err);
     if (!name || !pt2_describe(im, name, at, &meta) ||
         !pt2_input_shape(im, name, *index, &meta, &shape, &dtype))

@@ -188,6 +188,7 @@ struct ts_import {
     struct name_table *classes, *functions;
     struct name_table *parts;   /* slices that are there already → value */
     struct py_value *constants; /* of constants.pkl: a tuple */
+    struct value *causal_mask;  /* the last one that was made: layers share it */
     struct py_value none;
     struct ts_frame *frame;
     int depth;     /* nested expressions and calls */

@@ -95,7 +95,8 @@ struct py_value *ts_batch_norm(struct ts_op *o)
     bool training = ts_arg_bool(o, instance ? "use_input_stats" : "training", false, &ok);
     if (!v || !ok)
         return v ? ts_opaque(o, o->name) : NULL;
-    /* What run_decompositions() makes of an instance norm: the samples of a batch as channels of one. */
+    /* What run_decompositions() makes of an instance norm: the samples of a batch as channels of
+     * one. */
     instance = instance || (training && !mean && v->shape.rank > 2 && v->shape.dim[0] == 1);
     if (!instance && (training || !mean)) {
         if (!graph_add_note(
@@ -299,7 +300,7 @@ struct py_value *ts_attention(struct ts_op *o)
 }
 
 /* What is added to the scores so that those a boolean mask leaves out have no weight: 0 where it is
- * true, else -inf.  Without a mask, the causal one: each query sees the keys up to its own place. */
+ * true, else -inf.  Without a mask, the causal one: each query sees the keys up to its own. */
 static struct value *mask_constant(struct ts_op *o, const struct value *scores,
                                    const struct value *mask)
 {
@@ -311,23 +312,33 @@ static struct value *mask_constant(struct ts_op *o, const struct value *scores,
         shape.dim[i] = s->dim[s->rank - 2 + i];
     if (mask)
         shape = mask->shape;
-    int64_t count = shape_elements(&shape);
-    size_t size = dtype_size(scores->dtype);
-    if (!op_fold_affordable(g, count)) {
-        error_set(o->ts->err, BPU_LIMIT, o->name, "the mask has %lld elements", (long long)count);
+    struct value *shared = o->ts->causal_mask;
+    if (!mask && shared && shared->dtype == scores->dtype && shape_equal(&shared->shape, &shape))
+        return shared;
+    if (!dtype_is_float(scores->dtype)) {
+        ts_op_bad(o, "scores of type %s take no mask", dtype_name(scores->dtype));
         return NULL;
     }
-    unsigned char *data = arena_alloc_array(g->arena, (size_t)count, size, o->ts->err);
+    int64_t count = shape_elements(&shape);
+    size_t size = dtype_size(scores->dtype);
+    unsigned char *data = NULL; /* not affordable: a constant without content */
+    if (op_fold_affordable(g, count) &&
+        !(data = arena_alloc_array(g->arena, (size_t)count, size, o->ts->err)))
+        return NULL;
     for (int64_t i = 0; data && i < count; i++) {
         if (!mask)
             truth = i % shape.dim[1] <= i / shape.dim[1];
-        else if (!constant_int(mask, i, &truth))
+        else if (!constant_int(mask, i, &truth)) {
+            ts_op_bad(o, "the mask ends before element %lld", (long long)i);
             return NULL;
+        }
         fold_store_real(data + (size_t)i * size, scores->dtype, truth ? 0 : -(double)INFINITY);
     }
-    return data ? graph_add_constant(g, mask ? mask->name : "causal_mask", &shape, scores->dtype,
-                                     data, (size_t)count * size, o->ts->err)
-                : NULL;
+    struct value *v = graph_add_constant(g, mask ? mask->name : "causal_mask", &shape,
+                                         scores->dtype, data, (size_t)count * size, o->ts->err);
+    if (!mask)
+        o->ts->causal_mask = v;
+    return v;
 }
 
 /* The scores with a mask: added, as PyTorch does; a boolean one that is computed selects. */
@@ -349,12 +360,15 @@ static struct value *masked(struct ts_op *o, struct value *x, struct value *mask
     return mask ? ts_node2(o, "torch.add", "mask", x, mask) : NULL;
 }
 
-/* A causal mask needs to know how many queries and keys there are, and of what type they are. */
-static bool causal_shape_known(const struct value *q, const struct value *k)
+/* A causal mask needs to know how many queries and keys there are; what is added has their type. */
+static bool can_mask(const struct value *q, const struct value *k, const struct value *mask,
+                     bool causal)
 {
     const struct shape *a = &q->shape, *b = &k->shape;
-    return a->rank >= 2 && b->rank >= 2 && a->dim[a->rank - 2] >= 0 && b->dim[b->rank - 2] >= 0 &&
-           dtype_is_float(q->dtype);
+    if (causal)
+        return !mask && a->rank >= 2 && b->rank >= 2 && a->dim[a->rank - 2] >= 0 &&
+               b->dim[b->rank - 2] >= 0 && dtype_is_float(q->dtype);
+    return !mask || mask->dtype != DT_BOOL || dtype_is_float(q->dtype);
 }
 
 /* softmax(q · kᵀ · scale + mask) · v, in parts. */
@@ -375,7 +389,7 @@ struct py_value *ts_sdpa(struct ts_op *o)
     struct value *mask = s && given ? ts_value(ts, given, q) : NULL;
     if (!s || (given && !mask))
         return NULL;
-    if (!ok || grouped || scale <= 0 || (causal && (mask || !causal_shape_known(q, k))))
+    if (!ok || grouped || scale <= 0 || !can_mask(q, k, mask, causal))
         return ts_opaque(o, o->name);
     struct node *n = ts_begin(o, "torch.mul", "scale");
     if (!n || !node_add_input(ts->graph, n, q, ts->err) ||

@@ -106,6 +106,10 @@ static bool preparation_read(const struct options *o, struct preparation *p, int
         !numbers(o, "mean", p->mean, MAX_CHANNELS, &p->mean_count, err) ||
         !numbers(o, "std", p->std, MAX_CHANNELS, &p->std_count, err))
         return false;
+    if (p->scale == 0) {
+        (void)option_value(o, "scale", key);
+        return error_set(err, BPU_BAD_OPTION, key, "0 would make every value the same");
+    }
     for (int i = 0; i < p->std_count; i++)
         if (!(p->std[i] > 0)) {
             (void)option_value(o, "std", key);

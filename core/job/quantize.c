@@ -114,6 +114,29 @@ static bool scales_find(struct quantization *q, struct bpu_error *err)
                            &q->calibration, err);
 }
 
+/* NaN and infinities are left out of every statistic, and are 0 or saturate in the fixed-point
+ * network: hardly what the user wanted.  The first values that have some are named; those behind them
+ * follow. */
+static bool note_not_finite(struct quantization *q, struct bpu_error *err)
+{
+    const struct calibration *c = &q->calibration;
+    enum { NAMED = 3 };
+    int named = 0;
+    for (size_t i = 0; i < c->count && named < NAMED; i++) {
+        const struct observation *o = &c->items[i];
+        if (!o->value || !o->not_finite)
+            continue;
+        named++;
+        if (!graph_add_note(q->fixed, err,
+                            "\"%.200s\"%s: %lld numbers are NaN or infinite%s", o->value->name,
+                            o->value->is_input ? ", an input" : "", (long long)o->not_finite,
+                            o->value->is_input ? "; check the calibration data."
+                                               : " over the calibration data."))
+            return false;
+    }
+    return true;
+}
+
 bool quantize_run(struct quantization *q, struct bpu_error *err)
 {
     int64_t compared = DEFAULT_COMPARED;
@@ -129,7 +152,7 @@ bool quantize_run(struct quantization *q, struct bpu_error *err)
     stage(q, "convert", 0);
     q->fixed = quant_convert(q->arena, q->fused, q->target, q->config,
                              q->calibration.items ? &q->calibration : NULL, err);
-    if (!q->fixed || !quant_verify(q->fixed, err))
+    if (!q->fixed || !quant_verify(q->fixed, err) || !note_not_finite(q, err))
         return false;
     return !q->data.frames || !compared || q->uncompared ||
            quant_compare(q->arena, q->fused, q->fixed, &q->data, compared, stage, q, &q->comparison,

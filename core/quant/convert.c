@@ -445,13 +445,32 @@ static bool convert_output(struct convert *c, const struct value *v)
     return graph_add_output(c->to, y, c->err);
 }
 
+/* On a march, whose means have the type of their operand, what the file left in real numbers is
+ * rounded. */
+static bool note_means(struct convert *c)
+{
+    for (int i = 0; i < c->from->node_count; i++) {
+        const struct node *n = c->from->nodes[i];
+        const struct value *y = n->output_count ? n->outputs[0] : NULL;
+        if (!y || !carried_is_mean(n) || !dtype_is_quantized(y->dtype) || y->quant.count ||
+            c->scheme->values[y->index].quant.count != 1)
+            continue;
+        if (!graph_add_note(c->to, c->err,
+                            "%.200s (%s) has no scale of its own in the file: its result is "
+                            "rounded to that of its operand, %.9g. Quantize it in the file to "
+                            "lose less.",
+                            n->name, n->op_name, c->scheme->values[y->index].quant.scale[0]))
+            return false;
+    }
+    return true;
+}
+
 struct graph *quant_convert(struct arena *a, const struct graph *fused, const struct march *march,
                             const struct qconfig *config, const struct calibration *calibration,
                             struct bpu_error *err)
 {
     struct scheme scheme;
     struct convert c = {.from = fused, .arena = a, .scheme = &scheme, .err = err};
-    (void)march;
     c.config = config ? config : qconfig_default(a, err);
     c.to = graph_new(a, fused->name, fused->format, err);
     c.fixed = ARENA_ARRAY(a, struct value *, fused->value_count, err);
@@ -459,13 +478,15 @@ struct graph *quant_convert(struct arena *a, const struct graph *fused, const st
     c.weights = c.real ? ARENA_ARRAY(a, struct converted_weight, fused->value_count, err) : NULL;
     if (!c.config || !c.to || !c.weights ||
         !(calibration ? scheme_of_calibration(a, fused, calibration, &scheme, err)
-                      : scheme_of_file(a, fused, &scheme, err)))
+                      : scheme_of_file(a, fused, !march, &scheme, err)))
         return NULL;
     c.to->producer = fused->producer;
     c.to->opset = fused->opset;
     for (int i = 0; i < fused->note_count; i++)
         if (!graph_add_note(c.to, err, "%s", fused->notes[i]))
             return NULL;
+    if (march && !calibration && !note_means(&c))
+        return NULL;
     for (int i = 0; i < fused->input_count; i++)
         if (!convert_input(&c, fused->inputs[i]))
             return NULL;

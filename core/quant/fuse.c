@@ -15,6 +15,7 @@
 #include "core/quant/constants.h"
 #include "core/quant/quant.h"
 #include "core/quant/rewrite.h"
+#include "core/quant/scheme.h"
 
 enum { CHAIN_MAX = 5 };
 
@@ -485,5 +486,9 @@ struct graph *quant_fuse(struct arena *a, const struct graph *g, struct fuse_rep
             f.member[i] = i;
             finish(&f, &f.chains[i]);
         }
-    return emit(&f) ? f.r.to : NULL;
+    bool *carried = emit(&f) ? carried_scales(a, g, err) : NULL;
+    for (int i = 0; carried && i < g->value_count; i++)
+        if (carried[i] && f.r.map[i] && !f.r.map[i]->constant)
+            f.r.map[i]->quant = (struct quant){0};
+    return carried ? f.r.to : NULL;
 }

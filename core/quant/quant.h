@@ -92,7 +92,8 @@ bool quant_calibrate(struct arena *a, const struct graph *fused, const struct ma
  * no calibration. */
 bool quant_has_scales(const struct graph *fused);
 
-/* The fixed-point graph of a fused graph; calibration NULL: the scales are those of the file.  What
+/* The fixed-point graph of a fused graph; calibration NULL: the scales are those of the file.  march
+ * NULL: for execution only; means that the file leaves in real numbers get 16 bits.  What
  * cannot be quantized (no scale, no fixed kernel) stays float between a DeQuantStub and a QuantStub
  * and is noted in the graph. */
 struct graph *quant_convert(struct arena *a, const struct graph *fused, const struct march *march,

@@ -68,7 +68,37 @@ static bool *met_by_arithmetic(struct arena *a, const struct graph *g, struct bp
     return met;
 }
 
-bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *out,
+/* Steps of the operand's scale in one of a mean of 16 bits: what fits beside 8 bits (q - z is a bit
+ * wider with a zero point). */
+#define MEAN_STEPS 256
+#define MEAN_STEPS_AFFINE 128
+
+/* Means that no Q follows (carried.c), and what only moves their integers. */
+static bool means(struct arena *a, const struct graph *fused, bool wide, struct scheme *s,
+                  struct bpu_error *err)
+{
+    int operand;
+    for (int i = 0; i < fused->node_count; i++) {
+        const struct node *n = fused->nodes[i];
+        if (n->output_count < 1 || !node_input(n, 0) || !dtype_is_quantized(n->outputs[0]->dtype))
+            continue;
+        struct scheme_value *y = &s->values[n->outputs[0]->index];
+        bool moves = unify_keeps_scale(n, &operand);
+        const struct scheme_value *x = &s->values[n->inputs[moves ? operand : 0]->index];
+        if (y->dtype != DT_UNKNOWN || x->dtype == DT_UNKNOWN || x->quant.count != 1 ||
+            (!moves && !carried_is_mean(n)))
+            continue;
+        bool narrow = x->dtype == DT_QINT8 || x->dtype == DT_QUINT8;
+        int steps = x->quant.zero_point && x->quant.zero_point[0] ? MEAN_STEPS_AFFINE : MEAN_STEPS;
+        *y = *x;
+        if (wide && narrow && !moves &&
+            !scheme_set(a, y, DT_QINT16, x->quant.scale[0] / steps, err))
+            return false;
+    }
+    return true;
+}
+
+bool scheme_of_file(struct arena *a, const struct graph *fused, bool wide, struct scheme *out,
                     struct bpu_error *err)
 {
     bool *met = met_by_arithmetic(a, fused, err);
@@ -85,7 +115,7 @@ bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *o
     if (!users)
         return false;
     unify_inherit(fused, users, out);
-    return true;
+    return means(a, fused, wide, out, err);
 }
 
 bool scheme_of_calibration(struct arena *a, const struct graph *fused, const struct calibration *c,

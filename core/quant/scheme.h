@@ -24,10 +24,17 @@ bool scheme_set(struct arena *a, struct scheme_value *v, enum dtype t, double sc
 double scheme_scale(double absmax, enum dtype t);
 
 /* From the scales in the file. */
-bool scheme_of_file(struct arena *a, const struct graph *fused, struct scheme *out,
+/* wide: means without a scale of their own get 16 bits, as no march does, instead of 8. */
+bool scheme_of_file(struct arena *a, const struct graph *fused, bool wide, struct scheme *out,
                     struct bpu_error *err) BPU_CHECKED;
 bool scheme_of_calibration(struct arena *a, const struct graph *fused, const struct calibration *c,
                            struct scheme *out, struct bpu_error *err) BPU_CHECKED;
+
+/* carried.c: by value index of a graph as it was read: its scale is only inference's, that of the
+ * operand of a mean.  NULL: memory. */
+bool *carried_scales(struct arena *a, const struct graph *g, struct bpu_error *err) BPU_CHECKED;
+/* Pools that average, means over axes, interpolation. */
+bool carried_is_mean(const struct node *n);
 
 /* unify.c: operators that move integers around without changing them. True if result 0 must have
  * the scale of operand *operand. */

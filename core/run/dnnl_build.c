@@ -294,6 +294,6 @@ bool dnnl_build(struct arena *a, const struct dnnl_library *l, const struct dnnl
     if (attr)
         l->primitive_attr_destroy(attr);
     if (ok && memory)
-        *out = (struct fast_kernel){run, s};
+        *out = (struct fast_kernel){.run = run, .state = s};
     return memory;
 }

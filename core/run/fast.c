@@ -3,16 +3,17 @@
 #include "core/run/dnnl.h"
 #include "core/run/fast_layout.h"
 
-static fast_prepare_fn *const sources[] = {
+static fast_prepare_fn *const packing[] = {fast_prepare_conv, fast_prepare_linear, NULL};
+
+static fast_prepare_fn *const others[] = {
     dnnl_prepare, /* float32 */
-    fast_prepare_conv,     fast_prepare_linear,     fast_prepare_pool,
-    fast_prepare_table,    fast_prepare_add,        fast_prepare_cat,
+    fast_prepare_pool,     fast_prepare_table,      fast_prepare_add,     fast_prepare_cat,
     fast_prepare_quantize, fast_prepare_dequantize, fast_prepare_wrapped, /* takes what is left */
     NULL,
 };
 
-bool fast_prepare(struct arena *a, const struct kernel_call *c, const char *variant,
-                  struct fast_kernel *out, struct bpu_error *err)
+static bool ask(fast_prepare_fn *const *sources, struct arena *a, const struct kernel_call *c,
+                const char *variant, struct fast_kernel *out, struct bpu_error *err)
 {
     *out = (struct fast_kernel){0};
     for (size_t i = 0; sources[i]; i++) {
@@ -22,4 +23,16 @@ bool fast_prepare(struct arena *a, const struct kernel_call *c, const char *vari
             break;
     }
     return true;
+}
+
+bool fast_prepare_packed(struct arena *a, const struct kernel_call *c, const char *variant,
+                         struct fast_kernel *out, struct bpu_error *err)
+{
+    return ask(packing, a, c, variant, out, err);
+}
+
+bool fast_prepare(struct arena *a, const struct kernel_call *c, const char *variant,
+                  struct fast_kernel *out, struct bpu_error *err)
+{
+    return ask(others, a, c, variant, out, err);
 }

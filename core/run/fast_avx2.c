@@ -1,7 +1,8 @@
 /* fast_avx2: two products per lane and step (vpmaddwd) over widened bytes, 8 channels per register.
  *
- * vpmaddubsw would take bytes, but saturates its sums to int16; so weights are packed as int16 pairs,
- * [16 channels][depth / 2][channel][2], and the rows of a tile are widened once for all channels of a block. */
+ * vpmaddubsw would take bytes, but saturates its sums to int16; so both operands are widened: the rows of a
+ * tile once for all channels of a block, the weights, packed as pairs of bytes
+ * [16 channels][depth / 2][channel][2], where they are loaded. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
@@ -27,17 +28,17 @@ static size_t padded(int channels)
 
 static size_t gemm_bytes(int depth, int channels)
 {
-    return padded(channels) * (size_t)depth * sizeof(int16_t);
+    return padded(channels) * (size_t)depth;
 }
 
 static size_t gemm_offset(int depth, int channel)
 {
-    return (size_t)channel * (size_t)depth * sizeof(int16_t);
+    return (size_t)channel * (size_t)depth;
 }
 
 static void gemm_pack(const int8_t *w, int depth, int channels, void *out)
 {
-    int16_t *p = out;
+    int8_t *p = out;
     for (int panel = 0; panel < channels; panel += PANEL)
         for (int k = 0; k < depth; k += 2)
             for (int c = panel; c < panel + PANEL; c++)
@@ -75,7 +76,7 @@ INLINE void store(__m256i sum, const struct fast_requant *q, int channel, int co
         out[c] = (uint8_t)r[c];
 }
 
-INLINE void tile(const int16_t *a, const int16_t *b, int pairs, int32_t (*sums)[FAST_BLOCK],
+INLINE void tile(const int16_t *a, const int8_t *b, int pairs, int32_t (*sums)[FAST_BLOCK],
                  const int rows)
 {
     __m256i s[2 * ROWS];
@@ -83,8 +84,8 @@ INLINE void tile(const int16_t *a, const int16_t *b, int pairs, int32_t (*sums)[
     for (int i = 0; i < 2 * rows; i++)
         s[i] = _mm256_loadu_si256((const void *)(sums[i / 2] + i % 2 * LANES));
     for (int k = 0; k < pairs; k++, b += 2 * PANEL) {
-        __m256i w0 = _mm256_loadu_si256((const void *)b),
-                w1 = _mm256_loadu_si256((const void *)(b + PANEL));
+        __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)b));
+        __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(b + PANEL)));
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
             int32_t pair;
@@ -106,8 +107,7 @@ ISA static void gemm(const struct fast_gemm *g)
     for (int row = 0; row < g->rows; row += ROWS) {
         int rows = g->rows - row < ROWS ? g->rows - row : ROWS;
         for (int i = 0; i < rows; i++)
-            for (int c = 0; c < FAST_BLOCK; c++)
-                sums[i][c] = c < g->channels ? g->q->bias[g->channel + c] : 0;
+            memcpy(sums[i], g->q->bias + g->channel, sizeof sums[i]); /* it is padded */
         for (int k = 0; k < g->depth; k += CHUNK) {
             int depth = g->depth - k < CHUNK ? g->depth - k : CHUNK;
             for (int i = 0; i < rows; i++) {
@@ -116,8 +116,9 @@ ISA static void gemm(const struct fast_gemm *g)
                     wide[i * CHUNK + j] = from[j];
             }
             for (int c = 0; c < g->channels; c += PANEL) {
-                const int16_t *a = wide, *b = (const int16_t *)g->b + (size_t)c * (size_t)g->depth +
-                                              (size_t)k * PANEL;
+                const int16_t *a = wide;
+                const int8_t *b =
+                    (const int8_t *)g->b + (size_t)c * (size_t)g->depth + (size_t)k * PANEL;
                 int pairs = depth / 2;
                 int32_t(*at)[FAST_BLOCK] = (int32_t(*)[FAST_BLOCK])(&sums[0][c]);
                 switch (rows) {
@@ -144,39 +145,56 @@ ISA static void gemm(const struct fast_gemm *g)
     }
 }
 
-/* Depthwise: bytes widened to int32, 8 channels at a time. Weights: [tap][channel]. */
+/* Depthwise: the bytes of two taps are interleaved and widened, 8 channels at a time.  Weights:
+ * [tap / 2][channel][2]; an odd last tap is paired with itself and weight 0. */
+static int pairs_of(int taps)
+{
+    return (taps + 1) / 2;
+}
+
 static size_t depthwise_bytes(int taps, int channels)
 {
-    return (size_t)taps * padded(channels);
+    return (size_t)pairs_of(taps) * 2 * padded(channels);
 }
 
 static void depthwise_pack(const int8_t *w, int taps, int channels, void *out)
 {
     int8_t *p = out;
-    size_t width = padded(channels);
     memset(p, 0, depthwise_bytes(taps, channels));
     for (int t = 0; t < taps; t++)
         for (int c = 0; c < channels; c++)
-            p[(size_t)t * width + (size_t)c] = w[c * taps + t];
+            p[((size_t)(t / 2) * padded(channels) + (size_t)c) * 2 + (size_t)(t % 2)] =
+                w[c * taps + t];
+}
+
+/* taps: known when this is compiled, or not. */
+INLINE void depthwise_pixel(const struct fast_depthwise *d, const uint8_t *const *in, const int taps,
+                            uint8_t *out)
+{
+    size_t width = padded(d->channels);
+    for (int c = 0; c < d->channels; c += LANES) {
+        const int8_t *w = (const int8_t *)d->weights + 2 * c;
+        __m256i sum = _mm256_loadu_si256((const void *)(d->q->bias + c));
+#pragma GCC unroll 5
+        for (int t = 0; t < taps; t += 2, w += 2 * width) {
+            __m128i x = _mm_loadl_epi64((const void *)(in[t] + c));
+            __m128i y = _mm_loadl_epi64((const void *)(in[t + 1 < taps ? t + 1 : t] + c));
+            __m256i pairs = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(x, y));
+            __m256i weights = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)w));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, weights));
+        }
+        store(sum, d->q, c, d->channels - c < LANES ? d->channels - c : LANES, NULL, out + c);
+    }
 }
 
 ISA static void depthwise(const struct fast_depthwise *d)
 {
-    size_t width = padded(d->channels);
-    const int8_t *w = d->weights;
-    for (int i = 0; i < d->pixels; i++)
-        for (int c = 0; c < d->channels; c += LANES) {
-            __m256i sum = _mm256_loadu_si256((const void *)(d->q->bias + c));
-            for (int t = 0; t < d->taps; t++) {
-                const uint8_t *x = d->in[(size_t)i * (size_t)d->taps + (size_t)t] + c;
-                __m256i a = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)x));
-                __m256i b = _mm256_cvtepi8_epi32(
-                    _mm_loadl_epi64((const void *)(w + (size_t)t * width + (size_t)c)));
-                sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(a, b));
-            }
-            store(sum, d->q, c, d->channels - c < LANES ? d->channels - c : LANES, NULL,
-                  d->out + (size_t)i * d->ldo + c);
-        }
+    const uint8_t *const *in = d->in;
+    for (int i = 0; i < d->pixels; i++, in += d->taps)
+        if (d->taps == 9)
+            depthwise_pixel(d, in, 9, d->out + (size_t)i * d->ldo);
+        else
+            depthwise_pixel(d, in, d->taps, d->out + (size_t)i * d->ldo);
 }
 
 const struct fast_kernels fast_avx2 = {

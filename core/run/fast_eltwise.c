@@ -25,6 +25,7 @@ static struct tensor all_values(const struct tensor *t, int64_t rows, int64_t co
 
 struct table {
     const struct fast_kernels *k;
+    int operand; /* the other one, if there is one, is a constant */
     uint8_t of[256];
 };
 
@@ -32,7 +33,7 @@ static bool run_table(void *state, const struct kernel_call *c, struct bpu_error
 {
     const struct table *t = state;
     (void)err;
-    t->k->table(t->of, c->in[0]->data, c->out[0]->data, c->out[0]->bytes);
+    t->k->table(t->of, c->in[t->operand]->data, c->out[0]->data, c->out[0]->bytes);
     return true;
 }
 
@@ -56,22 +57,25 @@ static bool is_simple(const struct kernel_call *c)
            c->out[0]->quant.count <= 1;
 }
 
-/* Asks the kernel for the 256 results; values stored as the engine stores them. scratch: as it was, after. */
-static bool ask(const struct kernel_call *call, struct arena *scratch, uint8_t of[256],
+/* Asks the kernel for the 256 results for operand `which`; values stored as the engine stores them.  Another
+ * operand is a constant of one element. scratch: as it was, after. */
+static bool ask(const struct kernel_call *call, int which, struct arena *scratch, uint8_t of[256],
                 struct bpu_error *err)
 {
     uint8_t in[256];
     struct kernel_call c = *call;
     struct arena_mark mark = arena_mark(scratch);
     c.scratch = scratch;
-    struct tensor x = all_values(c.in[0], 1, 256, in), y = *c.out[0];
-    const struct tensor *x_list[] = {&x};
+    struct tensor x = all_values(c.in[which], 1, 256, in), y = *c.out[0];
+    struct tensor other = c.in_count > 1 && c.in[!which] ? *c.in[!which] : x;
+    other.shape = (struct shape){.rank = 2, .dim = {1, 1}};
+    const struct tensor *x_list[] = {which ? &other : &x, which ? &x : &other};
     struct tensor *y_list[] = {&y};
     y.shape = x.shape;
     y.bytes = x.bytes;
     y.data = of;
     c.in = x_list;
-    c.in_count = 1;
+    c.in_count = c.in_count > 1 && call->in[!which] ? 2 : 1;
     c.out = y_list;
     bool ok = kernel_of(c.node)->fixed(&c, err);
     arena_rewind(scratch, mark);
@@ -82,10 +86,26 @@ static bool ask(const struct kernel_call *call, struct arena *scratch, uint8_t o
     return true;
 }
 
+/* The operand of a binary operator whose other operand is a constant of one element; -1: it is none. */
+static int varying_operand(const struct kernel_call *c)
+{
+    const struct node *n = c->node;
+    if (!is_one_of(n, "binary") || c->in_count != 2 || !c->in[0] || !c->in[1] || !c->out[0] ||
+        !fast_is_inside(n->outputs[0]) || c->out[0]->quant.count != 1)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (fast_is_inside(n->inputs[i]) && n->inputs[!i]->constant && c->in[!i]->data &&
+            shape_elements(&c->in[!i]->shape) == 1 && c->in[i]->quant.count == 1 &&
+            c->in[!i]->quant.count <= 1 && shape_equal(&c->in[i]->shape, &c->out[0]->shape))
+            return i;
+    return -1;
+}
+
 bool fast_prepare_table(struct arena *a, const struct kernel_call *c, const char *variant,
                         struct fast_kernel *out, struct bpu_error *err)
 {
-    if (!is_one_of(c->node, "unary clamp quantize identity") || !is_simple(c))
+    int operand = varying_operand(c);
+    if (operand < 0 && (!is_one_of(c->node, "unary clamp quantize identity") || !is_simple(c)))
         return true;
     struct table *t = ARENA_NEW(a, struct table, err);
     if (!t)
@@ -93,9 +113,10 @@ bool fast_prepare_table(struct arena *a, const struct kernel_call *c, const char
     t->k = fast_kernels_find(variant);
     if (!t->k || !kernel_of(c->node)->fixed)
         return true;
-    if (!ask(c, a, t->of, err))
+    t->operand = operand > 0;
+    if (!ask(c, t->operand, a, t->of, err))
         return false;
-    *out = (struct fast_kernel){run_table, t};
+    *out = (struct fast_kernel){.run = run_table, .state = t};
     return true;
 }
 
@@ -105,7 +126,8 @@ struct two {
     const struct fast_kernels *k;
     struct fast_add add;
     const uint8_t *of; /* 256 x 256, or NULL: add */
-    bool broadcast;    /* operand 1 has one value per channel of operand 0 */
+    bool broadcast;    /* one operand has one value per channel of the other, */
+    int whole;         /* which is this one; its values are the columns of the table if it is 1 */
     int64_t channels;
 };
 
@@ -120,25 +142,30 @@ static bool run_add(void *state, const struct kernel_call *c, struct bpu_error *
 static bool run_pairs(void *state, const struct kernel_call *c, struct bpu_error *err)
 {
     const struct two *t = state;
-    const uint8_t *a = c->in[0]->data, *b = c->in[1]->data;
+    const uint8_t *a = c->in[t->whole]->data, *b = c->in[!t->whole]->data;
     uint8_t *y = c->out[0]->data;
+    size_t row = t->whole ? 1 : 256, column = t->whole ? 256 : 1;
     size_t n = c->out[0]->bytes, m = t->broadcast ? (size_t)t->channels : n;
     (void)err;
     for (size_t i = 0; i < n; i += m)
         for (size_t j = 0; j < m; j++)
-            y[i + j] = t->of[a[i + j] * 256 + b[j]];
+            y[i + j] = t->of[a[i + j] * row + b[j] * column];
     return true;
 }
 
 /* multipliers for arith_add() as the reference derives them; false: it would compute something else. */
 static bool take_add(const struct kernel_call *c, struct fast_add *out)
 {
+    struct bpu_error ignored = {0};
+    int32_t lo, hi, zero;
     const struct tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
     struct add_multipliers m;
     bool subtract = strcmp(c->node->op->key, "sub") == 0;
     double alpha = node_float(c->node, "alpha", 1);
     if ((!subtract && strcmp(c->node->op->key, "add") != 0) || alpha < 1 || alpha > 1 ||
-        node_attr(c->node, "activation"))
+        a->quant.count != 1 || b->quant.count != 1 || y->quant.count != 1 ||
+        !requant_range(y->dtype, tensor_scale(y, 0), (int32_t)tensor_zero_point(y, 0),
+                       node_string(c->node, "activation", NULL), c->node->name, &lo, &hi, &ignored))
         return false;
     float s_y = (float)tensor_scale(y, 0), s_b = (float)tensor_scale(b, 0) / s_y;
     if (!arith_add_multipliers((float)tensor_scale(a, 0) / s_y, subtract ? -s_b : s_b, &m) ||
@@ -149,8 +176,9 @@ static bool take_add(const struct kernel_call *c, struct fast_add *out)
     if (z_a < 0 || z_a > 255 || z_b < 0 || z_b > 255) /* then the sum fits int32 */
         return false;
     int64_t offset = -(z_a * m.a + z_b * m.b);
+    zero = fast_offset(y->dtype);
     *out = (struct fast_add){m.a, m.b, (int32_t)offset, m.shift,
-                             (int32_t)tensor_zero_point(y, 0) + fast_offset(y->dtype), 0, 255};
+                             (int32_t)tensor_zero_point(y, 0) + zero, lo + zero, hi + zero};
     return true;
 }
 
@@ -197,23 +225,25 @@ bool fast_prepare_add(struct arena *a, const struct kernel_call *c, const char *
         return true;
     const struct shape *x = &c->in[0]->shape, *z = &c->in[1]->shape, *y = &c->out[0]->shape;
     bool same = shape_equal(x, y) && shape_equal(z, y);
-    if (!same && !(per_channel(x, z) && shape_equal(x, y)))
+    int whole = !same && per_channel(z, x) && shape_equal(z, y);
+    if (!same && !whole && !(per_channel(x, z) && shape_equal(x, y)))
         return true;
     struct two *t = ARENA_NEW(a, struct two, err);
     if (!t)
         return false;
     t->k = fast_kernels_find(variant);
     t->broadcast = !same;
-    t->channels = same ? 1 : x->dim[1];
+    t->channels = y->rank == 4 ? y->dim[1] : 1;
+    t->whole = whole;
     if (!t->k)
         return true;
     if (same && take_add(c, &t->add)) {
-        *out = (struct fast_kernel){run_add, t};
+        *out = (struct fast_kernel){.run = run_add, .state = t};
         return true;
     }
     if (!ask_pairs(a, c, &t->of, err))
         return false;
-    *out = (struct fast_kernel){run_pairs, t};
+    *out = (struct fast_kernel){.run = run_pairs, .state = t, .packed = 65536};
     return true;
 }
 
@@ -287,7 +317,7 @@ bool fast_prepare_quantize(struct arena *a, const struct kernel_call *c, const c
                                   .lo = (float)s.lo,
                                   .hi = (float)s.hi,
                                   .offset = fast_offset(c->out[0]->dtype)};
-    *out = (struct fast_kernel){run_quantize, b};
+    *out = (struct fast_kernel){.run = run_quantize, .state = b};
     return true;
 }
 
@@ -306,7 +336,7 @@ bool fast_prepare_dequantize(struct arena *a, const struct kernel_call *c, const
     *b = border_of(k, c->in[0]);
     b->q = (struct fast_quantize){.factor = (float)s.scale, .zero_point = (float)s.zero,
                                   .offset = fast_offset(c->in[0]->dtype)};
-    *out = (struct fast_kernel){run_dequantize, b};
+    *out = (struct fast_kernel){.run = run_dequantize, .state = b};
     return true;
 }
 
@@ -377,6 +407,6 @@ bool fast_prepare_cat(struct arena *a, const struct kernel_call *c, const char *
             p->of[q] = (uint8_t)(fixed_rescale(q - fast_offset(x->dtype), &from, &to) +
                                  fast_offset(y->dtype));
     }
-    *out = (struct fast_kernel){run_cat, v};
+    *out = (struct fast_kernel){.run = run_cat, .state = v};
     return true;
 }

@@ -22,19 +22,57 @@ bool fast_same_order(const struct shape *x, const struct shape *y)
     return shape_equal(x, y) || (!planes_of(x, &p) && !planes_of(y, &p));
 }
 
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+/* Exchanges the bytes of a at `mask` shifted up by `bits` with those of b at `mask`. */
+static inline void exchange(uint64_t *a, uint64_t *b, int bits, uint64_t mask)
+{
+    uint64_t t = ((*a >> bits) ^ *b) & mask;
+    *b ^= t;
+    *a ^= t << bits;
+}
+
+/* 8 x 8 bytes, `across` apart, to their transpose: halves, quarters, then neighbours change places. */
+static inline void transpose_square(const unsigned char *from, size_t across, unsigned char *to,
+                                    size_t down, uint64_t flip)
+{
+    uint64_t r[8];
+    for (size_t i = 0; i < 8; i++)
+        memcpy(&r[i], from + i * across, 8);
+    for (int i = 0; i < 4; i++)
+        exchange(&r[i], &r[i + 4], 32, 0x00000000ffffffffu);
+    for (int i = 0; i < 8; i++)
+        if (!(i & 2))
+            exchange(&r[i], &r[i + 2], 16, 0x0000ffff0000ffffu);
+    for (int i = 0; i < 8; i += 2)
+        exchange(&r[i], &r[i + 1], 8, 0x00ff00ff00ff00ffu);
+    for (size_t i = 0; i < 8; i++) {
+        r[i] ^= flip;
+        memcpy(to + i * down, &r[i], 8);
+    }
+}
+#else
+static inline void transpose_square(const unsigned char *from, size_t across, unsigned char *to,
+                                    size_t down, uint64_t flip)
+{
+    for (size_t r = 0; r < 8; r++)
+        for (size_t c = 0; c < 8; c++)
+            to[c * down + r] = from[r * across + c] ^ (unsigned char)flip;
+}
+#endif
+
 /* rows x columns bytes to columns x rows, each with `flip` exclusive-or'ed (0x80 adds 128). */
 static void transpose(const unsigned char *from, unsigned char *to, int64_t rows, int64_t columns,
                       unsigned char flip)
 {
-    enum { TILE = 32 };
-    for (int64_t r0 = 0; r0 < rows; r0 += TILE)
-        for (int64_t c0 = 0; c0 < columns; c0 += TILE) {
-            int64_t r1 = r0 + TILE < rows ? r0 + TILE : rows;
-            int64_t c1 = c0 + TILE < columns ? c0 + TILE : columns;
-            for (int64_t r = r0; r < r1; r++)
-                for (int64_t c = c0; c < c1; c++)
-                    to[c * rows + r] = from[r * columns + c] ^ flip;
-        }
+    int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
+    uint64_t flips = flip * 0x0101010101010101u;
+    for (int64_t r = 0; r < whole_rows; r += 8)
+        for (int64_t c = 0; c < whole_columns; c += 8)
+            transpose_square(from + r * columns + c, (size_t)columns, to + c * rows + r,
+                             (size_t)rows, flips);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
+            to[c * rows + r] = from[r * columns + c] ^ flip;
 }
 
 static void convert(const struct tensor *t, const unsigned char *from, unsigned char *to, bool enter)
@@ -133,6 +171,6 @@ bool fast_prepare_wrapped(struct arena *a, const struct kernel_call *c, const ch
     for (int i = 0; i < c->out_count; i++)
         if (c->out[i])
             w->out[i] = *c->out[i];
-    *out = (struct fast_kernel){run_wrapped, w};
+    *out = (struct fast_kernel){.run = run_wrapped, .state = w};
     return true;
 }

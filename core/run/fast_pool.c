@@ -128,6 +128,6 @@ bool fast_prepare_pool(struct arena *a, const struct kernel_call *call, const ch
     for (int q = 0; q < 256; q++)
         p->rescale[q] = (uint8_t)(fixed_rescale(q - fast_offset(c.in[0]->dtype), &p->from, &p->to) +
                                   fast_offset(c.out[0]->dtype));
-    *out = (struct fast_kernel){run_pool, p};
+    *out = (struct fast_kernel){.run = run_pool, .state = p};
     return true;
 }

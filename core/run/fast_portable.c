@@ -1,7 +1,7 @@
 /* fast_portable: the kernels in plain C, for processors without the instruction sets of the others.
  *
- * Weights are packed as [block of 64 channels][depth][channel], so that the innermost loop runs over
- * neighbouring channels and a compiler can vectorize it. */
+ * Weights are packed as [block of 64 channels][depth][channel], so that the innermost loops run over
+ * neighbouring channels and a compiler can vectorize them: there is no branch and no call within. */
 #include <string.h>
 
 #include "core/run/arith.h"
@@ -37,16 +37,27 @@ static void gemm_pack(const int8_t *w, int depth, int channels, void *out)
 static void store(const struct fast_requant *q, int channel, int channels, const int32_t *sum,
                   const uint8_t *residual, uint8_t *out)
 {
+    if (residual) {
+        for (int c = 0; c < channels; c++) {
+            int i = channel + c;
+            int64_t v =
+                arith_requantize_sum(sum[c], (struct multiplier){q->mantissa[i], q->shift[i]},
+                                     residual[c] - q->residual_zero_point, q->residual_mantissa[i]);
+            out[c] = (uint8_t)arith_clamp(v + q->zero_point, q->lo, q->hi);
+        }
+        return;
+    }
+    const float *real = q->real + channel;
+    int32_t zero = q->zero_point, lo = q->lo, hi = q->hi;
     for (int c = 0; c < channels; c++) {
-        int i = channel + c;
-        int64_t v;
-        if (residual)
-            v = arith_requantize_sum(sum[c], (struct multiplier){q->mantissa[i], q->shift[i]},
-                                     residual[c] - q->residual_zero_point,
-                                     q->residual_mantissa[i]);
-        else
-            v = arith_requantize_binary32(sum[c], q->real[i]);
-        out[c] = (uint8_t)arith_clamp(v + q->zero_point, q->lo, q->hi);
+        /* To nearest, ties to even, by the addition itself: magnitudes below 2^22 are exact; what is
+         * larger would be clamped anyway. */
+        float v = (float)sum[c] * real[c];
+        v = v < -1024.f ? -1024.f : v;
+        v = v > 1024.f ? 1024.f : v;
+        int32_t r = (int32_t)((v + 0x1.8p23f) - 0x1.8p23f) + zero;
+        r = r < lo ? lo : r;
+        out[c] = (uint8_t)(r > hi ? hi : r);
     }
 }
 
@@ -56,8 +67,7 @@ static void gemm(const struct fast_gemm *g)
     for (int r = 0; r < g->rows; r++) {
         int32_t sum[FAST_BLOCK];
         const uint8_t *a = g->a + (size_t)r * g->lda;
-        for (int c = 0; c < FAST_BLOCK; c++)
-            sum[c] = c < g->channels ? g->q->bias[g->channel + c] : 0;
+        memcpy(sum, g->q->bias + g->channel, sizeof sum); /* it is padded */
         for (int k = 0; k < g->depth; k++)
             for (int c = 0; c < FAST_BLOCK; c++)
                 sum[c] += a[k] * b[k * FAST_BLOCK + c];
@@ -83,6 +93,15 @@ static void depthwise_pack(const int8_t *w, int taps, int channels, void *out)
             p[t * channels + c] = w[c * taps + t];
 }
 
+static inline void one_tap(int32_t *restrict sum, const uint8_t *restrict x,
+                           const int8_t *restrict w, int n)
+{
+    for (int c = 0; c < n; c++) {
+        int16_t a = x[c], b = w[c];
+        sum[c] += a * b;
+    }
+}
+
 static void depthwise(const struct fast_depthwise *d)
 {
     const int8_t *w = d->weights;
@@ -90,13 +109,9 @@ static void depthwise(const struct fast_depthwise *d)
         for (int from = 0; from < d->channels; from += FAST_BLOCK) {
             int32_t sum[FAST_BLOCK];
             int n = d->channels - from < FAST_BLOCK ? d->channels - from : FAST_BLOCK;
-            for (int c = 0; c < n; c++)
-                sum[c] = d->q->bias[from + c];
-            for (int t = 0; t < d->taps; t++) {
-                const uint8_t *x = d->in[i * d->taps + t] + from;
-                for (int c = 0; c < n; c++)
-                    sum[c] += x[c] * w[t * d->channels + from + c];
-            }
+            memcpy(sum, d->q->bias + from, (size_t)n * sizeof *sum);
+            for (int t = 0; t < d->taps; t++)
+                one_tap(sum, d->in[i * d->taps + t] + from, w + t * d->channels + from, n);
             store(d->q, from, n, sum, NULL, d->out + (size_t)i * d->ldo + from);
         }
 }

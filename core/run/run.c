@@ -64,6 +64,24 @@ bool run_call(struct run *r, struct run_op *op, struct bpu_error *err)
     return ok;
 }
 
+bool run_prepare(struct run *r, struct run_op *op, run_prepare_fn *prepare, struct bpu_error *err)
+{
+    struct arena *a = r->arena, *s = &r->scratch;
+    scratch_begin(r);
+    s->quota /= 4; /* both arenas grow; together they stay below the quota of the job */
+    a->quota -= s->quota;
+    bool ok = prepare(a, &op->call, r->options.variant, &op->fast, err);
+    a->quota += s->quota;
+    if (s->fail_after < a->fail_after)
+        a->fail_after = s->fail_after;
+    s->fail_after = -1;
+    arena_rewind(s, (struct arena_mark){NULL, 0});
+    r->memory.scratch = 0;
+    if (!ok)
+        error_where(err, "%s", op->call.node->name);
+    return ok;
+}
+
 /* ── making ── */
 
 struct run *run_new(struct arena *a, const struct graph *g, const struct run_options *options,

@@ -37,6 +37,7 @@ struct build {
     struct plan_item *items;
     int *item_of; /* by root */
     size_t item_count;
+    bool *taken; /* by value index: a constant that some kernel reads */
 };
 
 /* ── what is needed ── */
@@ -153,20 +154,25 @@ static bool describe(const struct value *v, struct tensor *t, struct bpu_error *
     return true;
 }
 
-/* Constants are used where they lie if they are aligned, as those of a .bpug are. */
-static bool take_constant(struct build *b, const struct value *v, struct tensor *t,
-                          struct bpu_error *err)
+/* Kernels read aligned constants.  They are used where they lie if they are aligned, as those of a .bpug
+ * are; others are copied when the first kernel asks, so that weights of which a fast kernel has a packed
+ * form need no copy. */
+static bool take_constant(struct build *b, const struct tensor *constant, struct bpu_error *err)
 {
-    const unsigned char *data = v->constant->data;
-    b->r->memory.weights += t->bytes;
-    if (data && (uintptr_t)data % PLAN_ALIGN == 0) {
-        t->data = (void *)(uintptr_t)data; /* never written */
+    ptrdiff_t i = constant - b->r->tensors;
+    struct tensor *t = &b->r->tensors[i];
+    if (b->root[i] >= 0 || b->taken[i] || !t->data)
         return true;
-    }
-    t->data = aligned_alloc_in(b->a, t->bytes, err);
-    if (t->data && t->bytes)
-        memcpy(t->data, data, t->bytes);
-    return t->data != NULL;
+    b->taken[i] = true;
+    b->r->memory.weights += t->bytes;
+    if ((uintptr_t)t->data % PLAN_ALIGN == 0)
+        return true;
+    void *copy = aligned_alloc_in(b->a, t->bytes, err);
+    if (copy && t->bytes)
+        memcpy(copy, t->data, t->bytes);
+    if (copy)
+        t->data = copy;
+    return copy != NULL;
 }
 
 static bool left_out(const struct build *b, const struct value *v, struct bpu_error *err)
@@ -192,10 +198,9 @@ static bool describe_all(struct build *b, struct bpu_error *err)
             continue;
         if (!describe(v, t, err))
             return false;
-        if (known(v)) {
-            if (!take_constant(b, v, t, err))
-                return false;
-        } else if (!v->producer && !v->is_input)
+        if (known(v))
+            t->data = (void *)(uintptr_t)v->constant->data; /* never written */
+        else if (!v->producer && !v->is_input)
             return left_out(b, v, err);
     }
     return true;
@@ -375,6 +380,34 @@ static bool make_call(struct build *b, const struct node *n, struct run_op *op,
     return pick_kernel(n, &op->kernel, err);
 }
 
+/* The constants among the operands and parameters of op. */
+static bool take_constants(struct build *b, const struct run_op *op, struct bpu_error *err)
+{
+    const struct node *n = op->call.node;
+    for (int i = 0; i < n->input_count; i++)
+        if (n->inputs[i] && !take_constant(b, op->call.in[i], err))
+            return false;
+    for (int i = 0; i < n->param_count; i++)
+        if (n->params[i].value && !take_constant(b, op->call.params[i], err))
+            return false;
+    return true;
+}
+
+/* A fast kernel that has packed the weight, or one of the others, which read all constants in place. */
+static bool pick_fast(struct build *b, struct run_op *op, struct bpu_error *err)
+{
+    const struct node *n = op->call.node;
+    for (int i = 0; i < n->param_count; i++)
+        if (n->params[i].value && strcmp(n->params[i].name, "weight") != 0 &&
+            !take_constant(b, op->call.params[i], err))
+            return false;
+    if (!run_prepare(b->r, op, fast_prepare_packed, err))
+        return false;
+    b->r->memory.weights += op->fast.packed;
+    return op->fast.run ||
+           (take_constants(b, op, err) && run_prepare(b->r, op, fast_prepare, err));
+}
+
 /* Results of a node that depends on constants only: computed now, kept like weights. */
 static bool compute_once(struct build *b, const struct node *n, struct bpu_error *err)
 {
@@ -388,10 +421,11 @@ static bool compute_once(struct build *b, const struct node *n, struct bpu_error
         t->data = aligned_alloc_in(b->a, t->bytes, err);
         if (!t->data)
             return false;
+        b->taken[n->outputs[i]->index] = true;
         b->r->memory.weights += t->bytes;
     }
     b->r->counts.once++;
-    return run_call(b->r, &op, err);
+    return take_constants(b, &op, err) && run_call(b->r, &op, err);
 }
 
 static bool make_ops(struct build *b, struct bpu_error *err)
@@ -415,9 +449,8 @@ static bool make_ops(struct build *b, struct bpu_error *err)
         }
         if (!make_call(b, n, op, err))
             return false;
-        if (b->r->options.engine == RUN_FAST &&
-            !fast_prepare(b->a, &op->call, b->r->options.variant, &op->fast, err))
-            return error_where(err, "%s", n->name);
+        if (b->r->options.engine == RUN_FAST ? !pick_fast(b, op, err) : !take_constants(b, op, err))
+            return false;
         if (op->fast.run)
             counts->fast++;
         else if (kernel_is_fixed(n))
@@ -470,10 +503,11 @@ bool run_build(struct run *r, struct bpu_error *err)
     b.last = ARENA_ARRAY(a, int, g->value_count, err);
     b.items = ARENA_ARRAY(a, struct plan_item, g->value_count, err);
     b.item_of = ARENA_ARRAY(a, int, g->value_count, err);
+    b.taken = ARENA_ARRAY(a, bool, g->value_count, err);
     r->tensors = ARENA_ARRAY(a, struct tensor, g->value_count, err);
     r->ops = ARENA_ARRAY(a, struct run_op, g->node_count, err);
     r->copies = ARENA_ARRAY(a, struct run_copy, g->output_count, err);
-    if (!b.needed || !b.action || !b.op_of || !b.root || !b.last || !b.items || !b.item_of ||
+    if (!b.needed || !b.action || !b.op_of || !b.root || !b.last || !b.items || !b.item_of || !b.taken ||
         !r->tensors || !r->ops || !r->copies)
         return false;
     find_needed(&b);

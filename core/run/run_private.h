@@ -39,5 +39,10 @@ struct run {
 bool run_build(struct run *r, struct bpu_error *err) BPU_CHECKED;
 /* Calls the kernel of op and gives its scratch back. */
 bool run_call(struct run *r, struct run_op *op, struct bpu_error *err) BPU_CHECKED;
+/* Asks `prepare` for a fast kernel of op; scratch memory of that time is given back to the system. */
+typedef bool run_prepare_fn(struct arena *a, const struct kernel_call *c, const char *variant,
+                            struct fast_kernel *out, struct bpu_error *err);
+bool run_prepare(struct run *r, struct run_op *op, run_prepare_fn *prepare,
+                 struct bpu_error *err) BPU_CHECKED;
 
 #endif

@@ -20,6 +20,8 @@ def npy(name, descr, data, shape):
 pixels = b"".join(frames)
 npy("u8.npy", "|u1", pixels, (12, 28, 28))
 npy("f32.npy", "<f4", b"".join(struct.pack("<f", p / 255) for p in pixels), (12, 1, 28, 28))
+npy("nan.npy", "<f4", b"".join(struct.pack("<f", float("nan") if i % 50 == 0 else p / 255)
+                              for i, p in enumerate(pixels)), (12, 1, 28, 28))
 npy("wrong.npy", "<f4", bytes(4 * 12 * 27 * 28), (12, 1, 27, 28))
 PY
 
@@ -36,12 +38,16 @@ expect() { # exit code, text that must show up, what it shows, arguments…
     fi
 }
 net=tests/fixtures/lenet_float.onnx
+expect 0 '"x", an input: 189 numbers are NaN or infinite' "NaN in the data is told" \
+    quantize $net --march bayes --calibration "$work/nan.npy" -o "$work/nan.json"
 expect 0 "5 nodes in integers, 0 in float" "float frames" \
     quantize $net --march bayes --calibration "$work/f32.npy" -o "$work/a.json" --json "$work/a.report"
 expect 0 "5 nodes in integers" "pixels, scaled" quantize $net --march bernoulli2 --calibration "x=$work/u8.npy" \
     --option calibration.scale=0.00392156862745098 -o "$work/b.bpug" --json "$work/b.report"
 expect 0 "scales of the file" "QDQ needs no frames" \
     quantize tests/fixtures/lenet_qat_s8.onnx --march bayes -o "$work/q.json" --json "$work/q.report"
+grep -q "no scale of its own in the file" "$work/q.report" && echo "ok quantize: a pool that the file does not quantize is told" ||
+    echo "not ok quantize: a pool that the file does not quantize is told"
 for f in a.json b.bpug q.json; do
     expect 0 "is legal on" "$f is legal" check "$work/$f" --march bayes
     "$bpuhub" run "$work/$f" --input "$work/f32.npy" --output "$work/$f.npz" >/dev/null 2>&1 &&
@@ -80,6 +86,8 @@ expect 2 "no scales of its own" "a float network needs frames" quantize $net --m
 expect 3 "1x1x28x28" "frames of another shape" quantize $net --march bayes --calibration "$work/wrong.npy" -o "$work/x.json"
 expect 2 "not a number" "an option that is none" quantize $net --march bayes --calibration "$work/f32.npy" \
     --option calibration.scale=big -o "$work/x.json"
+expect 2 "calibration.scale: 0" "a scale of 0" quantize $net --march bayes --calibration "$work/f32.npy" \
+    --option calibration.scale=0 -o "$work/x.json"
 expect 2 "1 channels" "more means than channels" quantize $net --march bayes --calibration "$work/f32.npy" \
     --option calibration.mean=0.1,0.2,0.3 -o "$work/x.json"
 printf '{"activation": {"obsever": "kl"}}' >"$work/c.json"

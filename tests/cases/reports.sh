@@ -82,4 +82,17 @@ if command -v node >/dev/null && command -v npm >/dev/null &&
 else
     echo "ok reports: the published schema # SKIP no npm or no registry"
 fi
+# The layers that are proposed instead stand in the HTML report, one a line.
+cat >"$work/large.json" <<'END'
+{"format": "bpuhub.graph/1", "name": "large", "inputs": [{"name": "x", "shape": [1, 4, 64, 64]}],
+ "nodes": [{"name": "conv", "op": "torch.nn.Conv2d", "inputs": ["x"], "outputs": ["y"],
+            "attrs": {"in_channels": 4, "out_channels": 8, "kernel_size": 33, "padding": 16}}], "outputs": ["y"]}
+END
+"$bpuhub" check "$work/large.json" --march bayes --html "$work/large.html" >/dev/null
+if grep -q '<li><code>torch.nn.Conv2d(4, 8, (31, 31), padding=(15, 15))</code></li><li>' "$work/large.html"; then
+    echo "ok reports: the HTML report shows the layers of a rewrite"
+else
+    echo "not ok reports: the HTML report shows no layers of a rewrite"
+    failed=1
+fi
 exit $failed

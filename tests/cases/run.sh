@@ -184,7 +184,7 @@ assert len(quantized) >= 5 and all(v["scale"] > 0 and v["zero_point"] == 0 for v
 for v in values:
     dtype, shape, data = arrays.load(work + "/trace/" + v["file"])[""]
     assert list(shape) == v["shape"] and v["node"] and v["op"], v
-    assert dtype == {"qint8": "i1", "float32": "f4"}[v["dtype"]]
+    assert dtype == {"qint8": "i1", "qint16": "i2", "float32": "f4"}[v["dtype"]]
 END
 report "a trace: one file per result, an index" $?
 for engine in reference fast; do

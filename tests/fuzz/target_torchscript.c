@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/zip.h"
 

@@ -4,7 +4,7 @@
  * have the checksum that the directory gives. */
 #include <string.h>
 
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/zip.h"
 

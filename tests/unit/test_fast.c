@@ -216,7 +216,18 @@ static struct value *binary(struct net *n, struct value *x, enum dtype t)
         s.dim[2] = s.dim[3] = 1;
     else if (below(6) == 0)
         s.dim[s.rank - 1] = 1;
-    OK(node_add_input(n->g, node, some_input(n, &s, small()), &n->err));
+    struct shape one = shape_of(0, NULL);
+    uint32_t second = below(6);
+    OK(node_add_input(n->g, node,
+                      second == 0 ? some_constant(n, &one, small(), 1) : some_input(n, &s, small()),
+                      &n->err));
+    if (second < 3) { /* the other way round */
+        struct value *first = node->inputs[0];
+        node->inputs[0] = node->inputs[1];
+        node->inputs[1] = first;
+    }
+    if (below(3) == 0)
+        OK(node_set_string(n->g, node, "activation", below(2) ? "relu" : "relu6", &n->err));
     return finish(n, node, t);
 }
 
@@ -397,7 +408,7 @@ static void test_eltwise(void **state)
 {
     (void)state;
     try_single(unary, 40, false);
-    try_single(binary, 60, false);
+    try_single(binary, 200, false);
     try_single(cat, 40, false);
 }
 

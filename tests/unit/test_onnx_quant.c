@@ -242,6 +242,37 @@ static void both_forms_are_one_graph(void **state)
 
 /* ── through graph JSON ── */
 
+/* What nodes with an effect read as a constant has the same content and scales in both. */
+static void same_constant(const struct value *a, const struct value *b)
+{
+    if (!a || !value_is_known(a))
+        return;
+    if (!b || !value_is_known(b) || b->dtype != a->dtype || !shape_equal(&a->shape, &b->shape) ||
+        a->constant->bytes != b->constant->bytes ||
+        memcmp(a->constant->data, b->constant->data, a->constant->bytes) != 0)
+        fail_msg("the content of \"%s\" is lost", a->name);
+    assert_int_equal(a->quant.count, b->quant.count);
+    for (int i = 0; i < a->quant.count; i++) {
+        assert_true(a->quant.scale[i] == b->quant.scale[i]);
+        assert_int_equal(a->quant.zero_point ? a->quant.zero_point[i] : 0,
+                         b->quant.zero_point ? b->quant.zero_point[i] : 0);
+    }
+}
+
+static void same_constants(const struct graph *a, const struct graph *b)
+{
+    for (int i = 0; i < a->node_count; i++) {
+        const struct node *x = a->nodes[i], *y = graph_find_node(b, x->name);
+        if (x->fold != FOLD_NONE)
+            continue;
+        assert_non_null(y);
+        for (int k = 0; k < x->input_count; k++)
+            same_constant(x->inputs[k], node_input(y, k));
+        for (int k = 0; k < x->param_count; k++)
+            same_constant(x->params[k].value, node_param(y, x->params[k].name));
+    }
+}
+
 static void through_json(const char *path)
 {
     struct loaded l;
@@ -259,6 +290,7 @@ static void through_json(const char *path)
     if (!again)
         fail_msg("%s: as graph JSON: %s: %s", path, l.err.where, l.err.message);
     same_graph(l.graph, again);
+    same_constants(l.graph, again);
     same_findings(path, l.graph, again);
     arena_fini(&arena);
     buf_fini(&text);

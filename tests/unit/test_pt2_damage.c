@@ -2,7 +2,7 @@
  * fail; quotas. */
 #include <jansson.h>
 
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 #include "tests/unit/pt2_fixture.h"
 
 /* ── damage ── */

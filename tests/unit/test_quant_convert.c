@@ -568,7 +568,8 @@ static void scales_of_a_file_are_taken(void **state)
         struct graph *fused = quant_fuse(&t.arena, t.g, NULL, &t.err);
         net_ok(&t, fused);
         assert_true(quant_has_scales(fused));
-        struct graph *fixed = quant_convert(&t.arena, fused, NULL, NULL, NULL, &t.err);
+        struct graph *fixed =
+            quant_convert(&t.arena, fused, march_find("bayes"), NULL, NULL, &t.err);
         net_ok(&t, fixed && quant_verify(fixed, &t.err));
         struct quant_data data = data_of(&f, t.g, 3);
         f.lo = 0; /* as images: what the scales were found on */

@@ -4,8 +4,8 @@
  * inflates. Stored members, which all weights are, are referenced where they lie in the file; what
  * is packed is unpacked into the arena on demand.  Sizes come from the central directory, since
  * PyTorch's local headers say 0. */
-#ifndef BPU_IMPORT_ARCHIVE_H
-#define BPU_IMPORT_ARCHIVE_H
+#ifndef BPU_BASE_ARCHIVE_H
+#define BPU_BASE_ARCHIVE_H
 
 #include "core/base/table.h"
 

@@ -3,7 +3,7 @@
  * Everything is checked before it is used: each member must lie within the file and before the
  * directory, the local header must carry the same name, no two members may share a name or their
  * bytes, and nothing may unpack to many times its size. */
-#include "core/import/archive.h"
+#include "core/base/archive.h"
 
 #include <inttypes.h>
 #include <stdio.h>
