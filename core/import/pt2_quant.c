@@ -46,6 +46,15 @@ static bool read_scales(struct ts_op *o, const struct value *x, struct quant *q,
     return why[0] ? ts_op_bad(o, "%s", why) != NULL : false;
 }
 
+/* A stub whose scale or type is not known: it still has the shape of its operand. */
+static struct py_value *undetermined(struct ts_op *o, const char *op_name, const struct value *x)
+{
+    struct py_value *v = ts_opaque(o, op_name);
+    if (v)
+        v->value->shape = x->shape;
+    return v;
+}
+
 struct py_value *ts_pair_quantize(struct ts_op *o)
 {
     struct ts_import *ts = o->ts;
@@ -60,7 +69,7 @@ struct py_value *ts_pair_quantize(struct ts_op *o)
     range.hi = fmin(range.hi, ts_arg_float(o, "quant_max", range.hi, &ok));
     range.inverse = true;
     if (!known || !ok || storage == DT_UNKNOWN)
-        return ts_opaque(o, "torch.quantization.QuantStub");
+        return undetermined(o, "torch.quantization.QuantStub", x);
     struct node *n = ts_begin_on(o, "torch.quantization.QuantStub", NULL, x);
     struct value *y = n ? node_add_output(ts->graph, n, n->name, ts->err) : NULL;
     return y && quant_pair_quantize(ts->graph, n, x, y, &q, storage, range, ts->err)
@@ -80,7 +89,7 @@ struct py_value *ts_pair_dequantize(struct ts_op *o)
         return ts_op_bad(o, "dequantize of %s; int8, uint8, int16 or int32 is expected",
                          dtype_name(x->dtype));
     if (!known)
-        return ts_opaque(o, "torch.quantization.DeQuantStub");
+        return undetermined(o, "torch.quantization.DeQuantStub", x);
     struct node *n = ts_begin_on(o, "torch.quantization.DeQuantStub", NULL, x);
     struct value *y = n ? node_add_output(ts->graph, n, n->name, ts->err) : NULL;
     return y && quant_pair_dequantize(ts->graph, n, x, y, &q, false, ts->err) ? ts_tensor(ts, y)
