@@ -58,7 +58,8 @@ static struct node *only_reader(const struct checker *c, const struct value *v,
             return NULL;
         struct node *n = c->users->users[v->index][0];
         bool through =
-            (n->fold == FOLD_IDENTITY || n->fold == FOLD_BATCH_NORM) && n->output_count > 0;
+            (n->fold == FOLD_IDENTITY || n->fold == FOLD_BATCH_NORM || n->fold == FOLD_BIAS) &&
+            n->output_count > 0;
         if (!through) {
             *seen = v;
             return n->fold == FOLD_NONE ? n : NULL;

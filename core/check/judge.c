@@ -76,7 +76,10 @@ static const char *words_text(struct checker *c, const struct measure *m)
 /* The actual value as JSON. */
 static const char *actual_json(struct checker *c, enum quantity_kind kind, const struct measure *m)
 {
-    if (m->is_number || kind == K_BOOL || kind == K_TRI)
+    bool literal = strcmp(m->text, "true") == 0 || strcmp(m->text, "false") == 0 ||
+                   strcmp(m->text, "null") == 0;
+    /* The actual value of a relation is text, whatever the quantity is. */
+    if (m->is_number || (literal && (kind == K_BOOL || kind == K_TRI)))
         return arena_strdup(c->a, m->text, c->err);
     if (kind == K_AXES) {
         char text[256] = "[";

@@ -106,6 +106,19 @@ static void unrecognised(const struct import_request *req, struct bpu_error *err
                     "JSON.");
 }
 
+/* An input without elements: no operator has a meaning for it, and no march runs it. */
+static bool inputs_hold_something(const struct graph *g, struct bpu_error *err)
+{
+    for (int i = 0; i < g->input_count; i++) {
+        const struct value *v = g->inputs[i];
+        for (int k = 0; k < v->shape.rank; k++)
+            if (v->shape.dim[k] == 0)
+                return error_set(err, BPU_BAD_MODEL, v->name,
+                                 "extent %d of the input \"%.100s\" is 0", k, v->name);
+    }
+    return true;
+}
+
 struct graph *import_model(struct arena *a, const struct import_request *req, struct bpu_error *err)
 {
     const char *format = import_detect(req->data, req->size);
@@ -119,7 +132,8 @@ struct graph *import_model(struct arena *a, const struct import_request *req, st
     else
         g = import_torchscript(a, req, err);
     /* An allocation that failed where there was a default to go on with is an error all the same. */
-    if (!g || err->code != BPU_NONE || !import_options_used(req, g, err) || !graph_verify(g, err))
+    if (!g || err->code != BPU_NONE || !import_options_used(req, g, err) || !graph_verify(g, err) ||
+        !inputs_hold_something(g, err))
         return NULL;
     if (g->node_count == 0) {
         error_set(err, BPU_BAD_MODEL, "graph", "the graph has no nodes");

@@ -210,5 +210,7 @@ struct graph *import_pt2(struct arena *a, const struct import_request *req, stru
     if (!ok)
         return NULL;
     quant_pair_restore_stubs(im.ts.graph);
-    return graph_recompose(im.ts.graph, err) && graph_sort(im.ts.graph, err) ? im.ts.graph : NULL;
+    ok = ts_fold_unused_weights(&im.ts) && graph_recompose(im.ts.graph, err) &&
+         graph_sort(im.ts.graph, err);
+    return ok ? im.ts.graph : NULL;
 }

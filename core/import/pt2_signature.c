@@ -33,7 +33,7 @@ bool pt2_describe(struct pt2_import *im, const char *name, const struct json_at 
 static bool weight_input(struct pt2_import *im, json_t *spec, const struct json_at *at,
                          const char *key, bool constant)
 {
-    struct pt2_meta meta;
+    struct pt2_meta meta = {0};
     json_t *arg = pt2_member(spec, at, "arg", JSON_OBJECT, im->ts.err);
     const char *name = arg ? pt2_text(arg, AT_KEY(at, "arg"), "name", im->ts.err) : NULL;
     const char *of = name ? pt2_text(spec, at, key, im->ts.err) : NULL;
@@ -51,7 +51,7 @@ static bool weight_input(struct pt2_import *im, json_t *spec, const struct json_
 static bool tensor_input(struct pt2_import *im, json_t *arg, const struct json_at *at, int *index)
 {
     struct ts_import *ts = &im->ts;
-    struct pt2_meta meta;
+    struct pt2_meta meta = {0};
     struct shape shape;
     enum dtype dtype = DT_UNKNOWN;
     const char *name = pt2_text(arg, at, "name", ts->err);

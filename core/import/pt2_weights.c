@@ -227,7 +227,7 @@ static struct pickle_tensor *raw_tensor(struct pt2_import *im, const struct pt2_
                                         const char *path)
 {
     struct ts_import *ts = &im->ts;
-    struct pt2_meta m;
+    struct pt2_meta m = {0};
     struct pickle_tensor *t = ARENA_NEW(ts->arena, struct pickle_tensor, ts->err);
     if (!t || !pt2_meta(meta, at, &m, ts->err))
         return NULL;
@@ -254,7 +254,7 @@ static struct pickle_tensor *raw_tensor(struct pt2_import *im, const struct pt2_
                    t->storage);
         error_hint(ts->err, "Save the program with real weights, not under FakeTensorMode.");
     }
-    if (!ok)
+    if (!ok || !raw)
         return NULL;
     t->dtype = m.dtype;
     t->shape = m.shape;

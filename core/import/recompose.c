@@ -298,5 +298,5 @@ bool graph_recompose(struct graph *g, struct bpu_error *err)
             if (done)
                 break;
         }
-    return graph_recompose_affine(g, err);
+    return graph_recompose_affine(g, err) && graph_recompose_transpose(g, err);
 }

@@ -13,4 +13,7 @@ bool graph_recompose(struct graph *g, struct bpu_error *err) BPU_CHECKED;
 /* The part of it that takes arithmetic between a convolution and its batch norm into the batch norm. */
 bool graph_recompose_affine(struct graph *g, struct bpu_error *err) BPU_CHECKED;
 
+/* The part of it that makes one permutation of two in a row. */
+bool graph_recompose_transpose(struct graph *g, struct bpu_error *err) BPU_CHECKED;
+
 #endif

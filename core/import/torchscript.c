@@ -300,6 +300,7 @@ struct graph *import_torchscript(struct arena *a, const struct import_request *r
         return NULL;
     if (ts.constants && ts.constants->kind != PY_TUPLE && ts.constants->kind != PY_LIST)
         ts.constants = NULL;
-    return run(&ts, root) && graph_recompose(ts.graph, err) && graph_sort(ts.graph, err) ? ts.graph
-                                                                                         : NULL;
+    bool ok = run(&ts, root) && ts_fold_unused_weights(&ts) && graph_recompose(ts.graph, err) &&
+              graph_sort(ts.graph, err);
+    return ok ? ts.graph : NULL;
 }

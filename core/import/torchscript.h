@@ -191,6 +191,8 @@ struct ts_import {
     struct value *causal_mask;  /* the last one that was made: layers share it */
     struct py_value none;
     struct ts_frame *frame;
+    const char *whole, *part; /* an operator that is taken apart, and what is made of it; or NULL */
+    struct ts_weights *weights; /* of attention, which perhaps nobody uses */
     int depth;     /* nested expressions and calls */
     int64_t steps; /* expressions evaluated */
     struct name_table *source_files; /* names of the user's files; NULL: none yet */
@@ -313,10 +315,14 @@ struct py_value *ts_opaque(struct ts_op *o, const char *op_name);
 /* One node of two: ts_begin, operands x and y (may be NULL), one output. */
 struct value *ts_node2(struct ts_op *o, const char *op_name, const char *suffix, struct value *x,
                        struct value *y);
+/* The last two axes of x swapped. */
+struct value *ts_transposed(struct ts_op *o, struct value *x, const char *suffix);
 
 /* ── adapters ── */
 ts_adapt_fn ts_conv, ts_batch_norm, ts_layer_norm, ts_group_norm, ts_linear, ts_addmm, ts_matmul,
-    ts_pool, ts_adaptive_pool, ts_attention, ts_sdpa; /* torchscript_map_conv.c */
+    ts_pool, ts_adaptive_pool;                           /* torchscript_map_conv.c */
+ts_adapt_fn ts_attention, ts_encoder_layer, ts_sdpa;     /* torchscript_map_attention.c */
+bool ts_fold_unused_weights(struct ts_import *ts) BPU_CHECKED;
 ts_adapt_fn ts_binary, ts_clamp, ts_gelu, ts_mean, ts_max_min, ts_to, ts_einsum, ts_prelu, ts_pass,
     ts_create, ts_create_like, ts_arange, ts_masked_fill, ts_topk, ts_arg_max, ts_softmax, ts_size,
     ts_grid_sample, ts_hard; /* torchscript_map_misc.c */

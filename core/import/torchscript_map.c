@@ -47,6 +47,11 @@ static const struct ts_row aten[] = {
      "query key value dropout_p is_causal attn_mask scale", ts_sdpa},
     {"_softmax", "torch.nn.Softmax", "self dim half_to_float", ts_softmax},
     {"_to_copy", NULL, "self dtype layout device pin_memory non_blocking memory_format", ts_to},
+    {"_transformer_encoder_layer_fwd", NULL,
+     "src embed_dim num_heads qkv_weight qkv_bias proj_weight proj_bias use_gelu norm_first eps "
+     "norm_weight_1 norm_bias_1 norm_weight_2 norm_bias_2 ffn_weight_1 ffn_bias_1 ffn_weight_2 "
+     "ffn_bias_2 mask mask_type",
+     ts_encoder_layer},
     {"_unsafe_view", NULL, "self shape", ts_view},
     UNARY("abs", "torch.abs"),
     UNARY("acos", "torch.acos"),

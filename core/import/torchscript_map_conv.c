@@ -1,11 +1,9 @@
 /* Adapters: operators with weights, and pooling. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/checked.h"
 #include "core/import/torchscript.h"
-#include "core/ops/fold.h"
 #include "core/ops/op.h"
 
 enum { MAX_SPATIAL = 3 };
@@ -189,7 +187,7 @@ struct value *ts_node2(struct ts_op *o, const char *op_name, const char *suffix,
                : NULL;
 }
 
-static struct value *transposed(struct ts_op *o, struct value *x, const char *suffix)
+struct value *ts_transposed(struct ts_op *o, struct value *x, const char *suffix)
 {
     struct node *n = x ? ts_begin(o, "torch.Tensor.transpose", suffix) : NULL;
     return n && node_add_input(o->ts->graph, n, x, o->ts->err) &&
@@ -246,7 +244,7 @@ struct py_value *ts_linear(struct ts_op *o)
         return n ? ts_finish(o, n) : NULL;
     }
     struct value *y =
-        ts_node2(o, "torch.matmul", bias ? "matmul" : NULL, x, transposed(o, w, "transpose"));
+        ts_node2(o, "torch.matmul", bias ? "matmul" : NULL, x, ts_transposed(o, w, "transpose"));
     struct value *b = y && bias ? ts_value(o->ts, bias, y) : NULL;
     return bias ? ts_tensor(o->ts, b ? ts_node2(o, "torch.add", NULL, y, b) : NULL)
                 : ts_tensor(o->ts, y);
@@ -269,143 +267,6 @@ struct py_value *ts_addmm(struct ts_op *o)
     }
     struct value *y = ts_node2(o, "torch.matmul", "matmul", a, b);
     return ts_tensor(o->ts, y ? ts_node2(o, "torch.add", NULL, y, c) : NULL);
-}
-
-/* torch.nn.MultiheadAttention in one piece, as PyTorch ≥ 1.12 traces it in eval mode. */
-struct py_value *ts_attention(struct ts_op *o)
-{
-    static const char *const params[][2] = {{"qkv_weight", "in_proj_weight"},
-                                            {"qkv_bias", "in_proj_bias"},
-                                            {"proj_weight", "out_proj_weight"},
-                                            {"proj_bias", "out_proj_bias"}};
-    struct graph *g = o->ts->graph;
-    struct bpu_error *err = o->ts->err;
-    bool ok = true;
-    int64_t dim = ts_arg_int(o, "embed_dim", 0, &ok), heads = ts_arg_int(o, "num_heads", 1, &ok);
-    if (!ok || ts_arg(o, "mask"))
-        return ts_opaque(o, "torch.nn.MultiheadAttention");
-    struct node *n = ts_begin_unary(o, "torch.nn.MultiheadAttention", "query");
-    if (!n || !ts_operand(o, n, ts_arg(o, "key")) || !ts_operand(o, n, ts_arg(o, "value")) ||
-        !node_set_int(g, n, "embed_dim", dim, err) ||
-        !node_set_int(g, n, "num_heads", heads, err) ||
-        !node_set_bool(g, n, "batch_first", true, err))
-        return NULL;
-    for (size_t i = 0; i < sizeof params / sizeof params[0]; i++)
-        if (!ts_param(o, n, params[i][1], ts_arg(o, params[i][0])))
-            return NULL;
-    struct py_value *pair = ts_new(o->ts, PY_TUPLE);
-    return pair && ts_append(o->ts, pair, ts_finish(o, n)) && ts_append(o->ts, pair, &o->ts->none)
-               ? pair
-               : NULL;
-}
-
-/* What is added to the scores so that those a boolean mask leaves out have no weight: 0 where it is
- * true, else -inf.  Without a mask, the causal one: each query sees the keys up to its own. */
-static struct value *mask_constant(struct ts_op *o, const struct value *scores,
-                                   const struct value *mask)
-{
-    struct graph *g = o->ts->graph;
-    const struct shape *s = &scores->shape;
-    struct shape shape = {.rank = 2};
-    int64_t truth = 1;
-    for (int i = 0; !mask && i < 2; i++)
-        shape.dim[i] = s->dim[s->rank - 2 + i];
-    if (mask)
-        shape = mask->shape;
-    struct value *shared = o->ts->causal_mask;
-    if (!mask && shared && shared->dtype == scores->dtype && shape_equal(&shared->shape, &shape))
-        return shared;
-    if (!dtype_is_float(scores->dtype)) {
-        ts_op_bad(o, "scores of type %s take no mask", dtype_name(scores->dtype));
-        return NULL;
-    }
-    int64_t count = shape_elements(&shape);
-    size_t size = dtype_size(scores->dtype);
-    unsigned char *data = NULL; /* not affordable: a constant without content */
-    if (op_fold_affordable(g, count) &&
-        !(data = arena_alloc_array(g->arena, (size_t)count, size, o->ts->err)))
-        return NULL;
-    for (int64_t i = 0; data && i < count; i++) {
-        if (!mask)
-            truth = i % shape.dim[1] <= i / shape.dim[1];
-        else if (!constant_int(mask, i, &truth)) {
-            ts_op_bad(o, "the mask ends before element %lld", (long long)i);
-            return NULL;
-        }
-        fold_store_real(data + (size_t)i * size, scores->dtype, truth ? 0 : -(double)INFINITY);
-    }
-    struct value *v = graph_add_constant(g, mask ? mask->name : "causal_mask", &shape,
-                                         scores->dtype, data, (size_t)count * size, o->ts->err);
-    if (!mask)
-        o->ts->causal_mask = v;
-    return v;
-}
-
-/* The scores with a mask: added, as PyTorch does; a boolean one that is computed selects. */
-static struct value *masked(struct ts_op *o, struct value *x, struct value *mask)
-{
-    struct ts_import *ts = o->ts;
-    if (mask && mask->dtype == DT_BOOL && !value_is_known(mask)) {
-        struct py_value *least = ts_float(ts, -(double)INFINITY);
-        struct value *v = least ? ts_value(ts, least, x) : NULL;
-        struct node *n = v ? ts_begin(o, "torch.where", "mask") : NULL;
-        return n && node_add_input(ts->graph, n, mask, ts->err) &&
-                       node_add_input(ts->graph, n, x, ts->err) &&
-                       node_add_input(ts->graph, n, v, ts->err)
-                   ? ts_finish_value(o, n)
-                   : NULL;
-    }
-    if (!mask || mask->dtype == DT_BOOL)
-        mask = mask_constant(o, x, mask);
-    return mask ? ts_node2(o, "torch.add", "mask", x, mask) : NULL;
-}
-
-/* A causal mask needs to know how many queries and keys there are; what is added has their type. */
-static bool can_mask(const struct value *q, const struct value *k, const struct value *mask,
-                     bool causal)
-{
-    const struct shape *a = &q->shape, *b = &k->shape;
-    if (causal)
-        return !mask && a->rank >= 2 && b->rank >= 2 && a->dim[a->rank - 2] >= 0 &&
-               b->dim[b->rank - 2] >= 0 && dtype_is_float(q->dtype);
-    return !mask || mask->dtype != DT_BOOL || dtype_is_float(q->dtype);
-}
-
-/* softmax(q · kᵀ · scale + mask) · v, in parts. */
-struct py_value *ts_sdpa(struct ts_op *o)
-{
-    struct ts_import *ts = o->ts;
-    bool ok = true;
-    struct value *q = ts_operand_of(o, "query"), *k = q ? ts_operand_of(o, "key") : NULL;
-    struct value *v = k ? ts_operand_of(o, "value") : NULL;
-    if (!v)
-        return NULL;
-    int64_t width = q->shape.rank > 0 ? q->shape.dim[q->shape.rank - 1] : -1;
-    double scale = ts_arg_float(o, "scale", width > 0 ? 1 / __builtin_sqrt((double)width) : 0, &ok);
-    bool causal = ts_arg_bool(o, "is_causal", false, &ok);
-    bool grouped = ts_arg_bool(o, "enable_gqa", false, &ok); /* fewer keys than queries */
-    struct py_value *factor = ts_float(ts, scale), *given = ts_arg(o, "attn_mask");
-    struct value *s = factor ? ts_value(ts, factor, q) : NULL;
-    struct value *mask = s && given ? ts_value(ts, given, q) : NULL;
-    if (!s || (given && !mask))
-        return NULL;
-    if (!ok || grouped || scale <= 0 || !can_mask(q, k, mask, causal))
-        return ts_opaque(o, o->name);
-    struct node *n = ts_begin(o, "torch.mul", "scale");
-    if (!n || !node_add_input(ts->graph, n, q, ts->err) ||
-        !node_add_input(ts->graph, n, s, ts->err) ||
-        !node_set_bool(ts->graph, n, "scalar_operand", true, ts->err))
-        return NULL;
-    struct value *x = ts_finish_value(o, n), *kt = transposed(o, k, "transpose");
-    x = x && kt ? ts_node2(o, "torch.matmul", "scores", x, kt) : NULL;
-    if (x && (mask || causal))
-        x = masked(o, x, mask);
-    n = x ? ts_begin(o, "torch.nn.Softmax", "softmax") : NULL;
-    if (!n || !node_add_input(ts->graph, n, x, ts->err) ||
-        !node_set_int(ts->graph, n, "dim", -1, ts->err))
-        return NULL;
-    x = ts_finish_value(o, n);
-    return ts_tensor(ts, x ? ts_node2(o, "torch.matmul", NULL, x, v) : NULL);
 }
 
 /* ── pooling ── */

@@ -188,10 +188,11 @@ static const char *node_name(struct ts_op *o)
 {
     struct ts_import *ts = o->ts;
     const struct py_value *self = ts->frame->self;
-    const char *path = self && self->path ? self->path : "", *op = strstr(o->name, "::");
+    const char *path = self && self->path ? self->path : "";
+    const char *whole = ts->whole ? ts->whole : o->name, *op = strstr(whole, "::");
     if (ts->frame->node)
         return ts->frame->node;
-    op = op ? op + 2 : o->name;
+    op = op ? op + 2 : whole;
     bool leaf = self && self->text && strncmp(self->text, "__torch__.torch.", 16) == 0;
     if (!path[0])
         return op;
@@ -202,12 +203,16 @@ struct node *ts_begin(struct ts_op *o, const char *op_name, const char *suffix)
 {
     struct ts_import *ts = o->ts;
     const char *name = node_name(o);
+    if (!suffix)
+        suffix = ts->part;
     if (name && suffix)
         name = arena_printf(ts->arena, ts->err, "%s/%s", name, suffix);
     struct node *n = name ? graph_add_node(ts->graph, name, op_name, ts->err) : NULL;
     if (!n)
         return NULL;
-    n->origin.source_op = ts->frame->source_op ? ts->frame->source_op : o->name;
+    n->origin.source_op = ts->frame->source_op ? ts->frame->source_op
+                          : ts->whole          ? ts->whole
+                                               : o->name;
     n->origin.scope = ts->frame->self && ts->frame->self->path ? ts->frame->self->path : NULL;
     if (!ts_origin(ts, &n->origin))
         return NULL;

@@ -1,40 +1,11 @@
 /* The ONNX reader: what must be refused and how, damage at every byte, allocation failures, and small networks read
  * exactly. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "core/import/import.h"
 #include "core/import/onnx.h"
 #include "core/ops/op.h"
+#include "tests/unit/fixture.h"
 
 #define FIXTURES "tests/fixtures/"
-
-struct bytes {
-    unsigned char *data;
-    size_t size;
-};
-
-static struct bytes slurp(const char *path)
-{
-    struct bytes b = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        fail_msg("%s is missing", path);
-    fseek(f, 0, SEEK_END);
-    b.size = (size_t)ftell(f);
-    rewind(f);
-    b.data = malloc(b.size + 1);
-    assert_int_equal(fread(b.data, 1, b.size, f), b.size);
-    fclose(f);
-    return b;
-}
 
 /* option: value of input.x, or NULL. */
 static struct graph *read_with(struct arena *a, const unsigned char *data, size_t size,

@@ -255,18 +255,6 @@ static void nodes_carry_module_path_and_source_line(void **state)
     close_fixture(&f);
 }
 
-static void expect_reals(const struct value *v, const double *want, int count)
-{
-    double r;
-    assert_non_null(v);
-    assert_int_equal(shape_elements(&v->shape), count);
-    for (int i = 0; i < count; i++) {
-        assert_true(constant_real(v, i, &r));
-        if (fabs(r - want[i]) > 1e-6)
-            fail_msg("%s[%d] is %g, not %g", v->name, i, r, want[i]);
-    }
-}
-
 /* w[i][j] = 4 + 4 j + i, transposed; c channels last; b one number four times; part at an offset.
  */
 static void strided_tensors_are_put_in_order(void **state)

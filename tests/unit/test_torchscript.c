@@ -1,42 +1,11 @@
 /* The TorchScript reader: networks read exactly, archives that are something else refused by name,
  * hand-made pickles and code at their bounds, damage at every place, allocation failures. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "core/import/import.h"
 #include "core/import/torchscript.h"
 #include "core/ops/op.h"
+#include "tests/unit/fixture.h"
 
 #define FIXTURES "tests/fixtures/torchscript/"
-
-struct bytes {
-    unsigned char *data;
-    size_t size;
-};
-
-static struct bytes slurp(const char *path)
-{
-    struct bytes b = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        fail_msg("%s is missing", path);
-    fseek(f, 0, SEEK_END);
-    b.size = (size_t)ftell(f);
-    rewind(f);
-    b.data = malloc(b.size + 1);
-    assert_int_equal(fread(b.data, 1, b.size, f), b.size);
-    b.data[b.size] = '\0';
-    fclose(f);
-    return b;
-}
 
 /* The options of a fixture: lines of key=value, cut in place. */
 struct options {
@@ -116,6 +85,8 @@ static const char *const networks[] = {"conv",
                                        "packed",
                                        "branches",
                                        "recurrent",
+                                       "attention",
+                                       "attention_parts",
                                        "outputs",
                                        "training"};
 enum { NETWORKS = sizeof networks / sizeof networks[0] };
@@ -197,6 +168,47 @@ static void live_nodes_are_the_networks_operators(void **state)
     expect_ops("branches", branches);
 }
 
+/* Whole layers of attention as the parts that a trace with gradients shows, operator by operator;
+ * weights of attention that nobody uses are no part of the network. */
+static void attention_is_taken_apart(void **state)
+{
+    (void)state;
+    struct fixture whole, parts;
+    open_fixture(&whole, "attention");
+    open_fixture(&parts, "attention_parts");
+    static const char *const ops[] = {"torch.nn.Linear", "torch.matmul", "torch.nn.Softmax",
+                                      "torch.sum"};
+    static const int want[] = {4 + 4 + 4, 8, 4, 1};
+    for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++) {
+        int count[2] = {0, 0};
+        for (int f = 0; f < 2; f++) {
+            const struct graph *g = (f ? parts : whole).graph;
+            for (int i = 0; i < g->node_count; i++)
+                count[f] += g->nodes[i]->fold == FOLD_NONE &&
+                            strcmp(g->nodes[i]->op_name, ops[k]) == 0;
+        }
+        assert_int_equal(count[0], want[k]);
+        assert_int_equal(count[1], want[k]);
+    }
+    const struct node *n = graph_find_node(whole.graph, "post/self_attn");
+    assert_non_null(n);
+    assert_string_equal(n->origin.source_op, "aten::_transformer_encoder_layer_fwd");
+    assert_string_equal(n->origin.scope, "post");
+    assert_string_equal(n->origin.file, "make_torchscript.py");
+    n = graph_find_node(whole.graph, "mha/softmax");
+    assert_non_null(n);
+    assert_string_equal(n->origin.source_op, "aten::_native_multi_head_attention");
+    n = graph_find_node(whole.graph, "mha/weights");
+    assert_non_null(n);
+    assert_int_equal(n->fold, FOLD_PART);
+    assert_string_equal(n->folded_into->name, "mha");
+    n = graph_find_node(whole.graph, "last/weights");
+    assert_non_null(n);
+    assert_int_equal(n->fold, FOLD_NONE);
+    close_fixture(&whole);
+    close_fixture(&parts);
+}
+
 static void nodes_carry_module_path_and_line(void **state)
 {
     (void)state;
@@ -218,17 +230,6 @@ static void nodes_carry_module_path_and_line(void **state)
     const unsigned char *w = node_param(n, "weight")->constant->data;
     assert_true(w > f.bytes.data && w < f.bytes.data + f.bytes.size);
     close_fixture(&f);
-}
-
-static void expect_reals(const struct value *v, const double *want, int count)
-{
-    double r;
-    assert_int_equal(shape_elements(&v->shape), count);
-    for (int i = 0; i < count; i++) {
-        assert_true(constant_real(v, i, &r));
-        if (fabs(r - want[i]) > 1e-6)
-            fail_msg("%s[%d] is %g, not %g", v->name, i, r, want[i]);
-    }
 }
 
 /* w[i][j] = 4 + 4 j + i, transposed; c channels last; b one number four times. */
@@ -984,6 +985,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_shapes_are_those_of_pytorch),
         cmocka_unit_test(live_nodes_are_the_networks_operators),
+        cmocka_unit_test(attention_is_taken_apart),
         cmocka_unit_test(nodes_carry_module_path_and_line),
         cmocka_unit_test(strided_tensors_are_put_in_order),
         cmocka_unit_test(writes_into_constants_are_done),
