@@ -20,8 +20,6 @@
 #include "core/quant/evaluate.h"
 #include "server/cli_run.h"
 
-#define DEFAULT_MEMORY_MIB 4096
-
 static const char usage_text[] =
     "MODEL --data [NAME=]FILE[:KEY] … [--labels FILE[:KEY]]\n"
     "           [--fixed FILE.json|.bpug | --march MARCH --calibration [NAME=]FILE[:KEY] … "
@@ -33,18 +31,10 @@ static const char usage_text[] =
     "           calibration.std (those of calibration hold for the data, too, where it has none\n"
     "           of its own), calibration.frames";
 
-/* The arrays of files on the command line. */
-struct inputs {
-    const char *texts[RUN_MAX_INPUTS];
-    struct run_source files[RUN_MAX_INPUTS];
-    struct feed_source sources[RUN_MAX_INPUTS];
-    size_t count, opened;
-};
-
 struct command {
     struct cli cli;
     const char *fixed_path, *qconfig_path, *json;
-    struct inputs data, calibration, labels;
+    struct run_inputs data, calibration, labels;
     int64_t frames;
     double min_accuracy, max_loss; /* negative: no gate */
     struct cli_file file, fixed_file, qconfig_file;
@@ -80,24 +70,6 @@ static bool whole(const char *option, const char *text, int64_t lo, int64_t hi, 
     return true;
 }
 
-static bool add(struct inputs *in, const char *option, const char *text, size_t most,
-                struct bpu_error *err)
-{
-    if (in->count == most)
-        return error_set(err, BPU_USAGE, option, "more than %zu file%s", most, most == 1 ? "" : "s");
-    in->texts[in->count++] = text;
-    return true;
-}
-
-static bool set_engine(struct command *c, const char *text, struct bpu_error *err)
-{
-    bool fast = strcmp(text, "fast") == 0;
-    if (!fast && strcmp(text, "reference") != 0)
-        return error_set(err, BPU_USAGE, "--engine", "\"%.80s\" is neither fast nor reference", text);
-    c->request.options.engine = fast ? RUN_FAST : RUN_REFERENCE;
-    return true;
-}
-
 enum {
     DATA = 1000, LABELS, FIXED, MARCH, CALIBRATION, QCONFIG, JSON, FRAMES, OUTPUT, ENGINE,
     LAYER_FRAMES, SUGGEST, SECONDS, MIN_ACCURACY, MAX_LOSS, OPTION, MEMORY, HELP
@@ -109,16 +81,16 @@ static bool set(struct command *c, int opt, const char *text, struct bpu_error *
     int64_t n = 0;
     bool ok = true;
     switch (opt) {
-    case DATA: return add(&c->data, "--data", text, RUN_MAX_INPUTS, err);
-    case LABELS: return add(&c->labels, "--labels", text, 1, err);
+    case DATA: return run_inputs_add(&c->data, "--data", text, RUN_MAX_INPUTS, err);
+    case LABELS: return run_inputs_add(&c->labels, "--labels", text, 1, err);
     case FIXED: c->fixed_path = text; return true;
     case MARCH: c->cli.march = text; return true;
-    case CALIBRATION: return add(&c->calibration, "--calibration", text, RUN_MAX_INPUTS, err);
+    case CALIBRATION: return run_inputs_add(&c->calibration, "--calibration", text, RUN_MAX_INPUTS, err);
     case QCONFIG: c->qconfig_path = text; return true;
     case JSON: c->json = text; return true;
     case FRAMES: return whole("--frames", text, 1, 1000000000, &c->frames, err);
     case OUTPUT: o->output = text; return true;
-    case ENGINE: return set_engine(c, text, err);
+    case ENGINE: return run_engine_read(text, &o->engine, err);
     case LAYER_FRAMES: return whole("--layer-frames", text, 0, 1000000, &o->layer_frames, err);
     case SUGGEST:
         ok = whole("--suggest", text, 0, 1000, &n, err);
@@ -128,10 +100,7 @@ static bool set(struct command *c, int opt, const char *text, struct bpu_error *
     case MIN_ACCURACY: return number("--min-accuracy", text, 0, 100, &c->min_accuracy, err);
     case MAX_LOSS: return number("--max-loss", text, 0, 100, &c->max_loss, err);
     case OPTION: return cli_add_option(&c->cli, text, err);
-    default:
-        ok = whole("--memory", text, 1, 1 << 20, &n, err);
-        c->cli.memory = (size_t)n << 20;
-        return ok;
+    default: return cli_set_memory(&c->cli, text, err);
     }
 }
 
@@ -206,25 +175,14 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
 
 /* ── files ── */
 
-static bool open_inputs(struct command *c, struct inputs *in, struct bpu_error *err)
-{
-    while (in->opened < in->count) {
-        struct run_source *f = &in->files[in->opened];
-        if (!run_source_open(&c->arena, in->texts[in->opened++], f, err))
-            return false;
-        in->sources[in->opened - 1] = (struct feed_source){
-            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
-    }
-    return true;
-}
-
 static bool open_files(struct command *c, struct bpu_error *err)
 {
     for (size_t i = 0; i < c->cli.option_count; i++)
         if (!frames_option("data", c->cli.options[i].key))
             c->options[c->option_count++] = c->cli.options[i];
-    return open_inputs(c, &c->data, err) && open_inputs(c, &c->calibration, err) &&
-           open_inputs(c, &c->labels, err) && cli_open(c->cli.model, &c->file, err) &&
+    return run_inputs_open(&c->arena, &c->data, err) &&
+           run_inputs_open(&c->arena, &c->calibration, err) &&
+           run_inputs_open(&c->arena, &c->labels, err) && cli_open(c->cli.model, &c->file, err) &&
            (!c->fixed_path || cli_open(c->fixed_path, &c->fixed_file, err)) &&
            (!c->qconfig_path || cli_open(c->qconfig_path, &c->qconfig_file, err));
 }
@@ -400,16 +358,14 @@ static int evaluate(struct command *c)
 
 static void finish(struct command *c)
 {
-    struct inputs *all[] = {&c->data, &c->calibration, &c->labels};
     arena_fini(&c->arena);
-    for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
-        for (size_t i = 0; i < all[k]->opened; i++)
-            run_source_close(&all[k]->files[i]);
+    run_inputs_close(&c->data);
+    run_inputs_close(&c->calibration);
+    run_inputs_close(&c->labels);
     cli_close(&c->file);
     cli_close(&c->fixed_file);
     cli_close(&c->qconfig_file);
-    for (size_t i = 0; i < c->cli.option_count; i++)
-        free((char *)c->cli.options[i].key); /* cli_add_option() made it */
+    cli_drop_options(&c->cli);
 }
 
 int cli_eval(int argc, char **argv)
@@ -419,7 +375,7 @@ int cli_eval(int argc, char **argv)
     if (!c)
         return code;
     c->cli.command = "eval";
-    c->cli.memory = (size_t)DEFAULT_MEMORY_MIB << 20;
+    c->cli.memory = RUN_MEMORY;
     c->min_accuracy = c->max_loss = -1;
     c->request.options = evaluate_defaults();
     if (parse(c, argc, argv, &code)) {

@@ -75,15 +75,7 @@ static bool parse(struct command *c, const char *name, const char *text, int arg
             if (ok)
                 c->cli.options[c->cli.option_count - 1].value = optarg;
             break;
-        case OPT_MEMORY: {
-            char *end;
-            unsigned long mib = strtoul(optarg, &end, 10);
-            if (!*optarg || *end || mib == 0 || mib > 1 << 20)
-                ok = error_set(&err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB",
-                               optarg);
-            c->cli.memory = (size_t)mib << 20;
-            break;
-        }
+        case OPT_MEMORY: ok = cli_set_memory(&c->cli, optarg, &err); break;
         case OPT_HELP:
             printf("usage: bpuhub %s %s\n", name, text);
             *exit_code = 0;

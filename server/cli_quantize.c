@@ -10,8 +10,6 @@
 #include "core/job/quantize.h"
 #include "server/cli_run.h"
 
-#define DEFAULT_MEMORY_MIB 4096
-
 static const char usage_text[] =
     "MODEL --march MARCH [--calibration [NAME=]FILE[:KEY] …] [--qconfig FILE.json]\n"
     "           -o FILE.json|FILE.bpug [--json FILE|-] [--option KEY=VALUE …] [--memory MIB]\n"
@@ -21,11 +19,7 @@ static const char usage_text[] =
 struct command {
     struct cli cli;
     const char *qconfig_path, *output, *json;
-    const char *inputs[RUN_MAX_INPUTS];
-    size_t input_count;
-    struct run_source files[RUN_MAX_INPUTS];
-    struct feed_source sources[RUN_MAX_INPUTS];
-    size_t source_count;
+    struct run_inputs calibration;
     struct cli_file file, qconfig_file;
     struct arena arena;
     struct quantization work;
@@ -37,24 +31,6 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bpuhub quantize %s\n", usage_text);
     return 2;
-}
-
-static bool add_input(struct command *c, const char *text, struct bpu_error *err)
-{
-    if (c->input_count == RUN_MAX_INPUTS)
-        return error_set(err, BPU_USAGE, "--calibration", "more than %d files", RUN_MAX_INPUTS);
-    c->inputs[c->input_count++] = text;
-    return true;
-}
-
-static bool set_memory(struct command *c, const char *text, struct bpu_error *err)
-{
-    char *end;
-    unsigned long mib = strtoul(text, &end, 10);
-    if (!*text || *end || mib == 0 || mib > 1 << 20)
-        return error_set(err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB", text);
-    c->cli.memory = (size_t)mib << 20;
-    return true;
 }
 
 static bool parse(struct command *c, int argc, char **argv, int *exit_code)
@@ -76,12 +52,14 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
         bool ok = true;
         switch (opt) {
         case MARCH: c->cli.march = optarg; break;
-        case CALIBRATION: ok = add_input(c, optarg, &err); break;
+        case CALIBRATION:
+            ok = run_inputs_add(&c->calibration, "--calibration", optarg, RUN_MAX_INPUTS, &err);
+            break;
         case QCONFIG: c->qconfig_path = optarg; break;
         case 'o': c->output = optarg; break;
         case JSON: c->json = optarg; break;
         case OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
-        case MEMORY: ok = set_memory(c, optarg, &err); break;
+        case MEMORY: ok = cli_set_memory(&c->cli, optarg, &err); break;
         case HELP:
             printf("usage: bpuhub quantize %s\n", usage_text);
             *exit_code = 0;
@@ -106,15 +84,8 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
 
 static bool open_files(struct command *c, struct bpu_error *err)
 {
-    for (size_t i = 0; i < c->input_count; i++) {
-        struct run_source *f = &c->files[i];
-        c->source_count++;
-        if (!run_source_open(&c->arena, c->inputs[i], f, err))
-            return false;
-        c->sources[i] = (struct feed_source){
-            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
-    }
-    return cli_open(c->cli.model, &c->file, err) &&
+    return run_inputs_open(&c->arena, &c->calibration, err) &&
+           cli_open(c->cli.model, &c->file, err) &&
            (!c->qconfig_path || cli_open(c->qconfig_path, &c->qconfig_file, err));
 }
 
@@ -139,8 +110,8 @@ static bool quantize(struct command *c, struct bpu_error *err)
                                     .qconfig = c->qconfig_path && !qconfig ? "" : qconfig,
                                     .qconfig_size = c->qconfig_file.size,
                                     .qconfig_what = c->qconfig_path,
-                                    .sources = c->sources,
-                                    .source_count = c->source_count,
+                                    .sources = c->calibration.sources,
+                                    .source_count = c->calibration.count,
                                     .progress = progress};
     return quantize_run(&c->work, err);
 }
@@ -179,12 +150,10 @@ static bool write_reports(struct command *c, struct bpu_error *err)
 static void finish(struct command *c)
 {
     arena_fini(&c->arena);
-    for (size_t i = 0; i < c->source_count; i++)
-        run_source_close(&c->files[i]);
+    run_inputs_close(&c->calibration);
     cli_close(&c->file);
     cli_close(&c->qconfig_file);
-    for (size_t i = 0; i < c->cli.option_count; i++)
-        free((char *)c->cli.options[i].key); /* cli_add_option() made it */
+    cli_drop_options(&c->cli);
 }
 
 int cli_quantize(int argc, char **argv)
@@ -195,7 +164,7 @@ int cli_quantize(int argc, char **argv)
     if (!c)
         return code;
     c->cli.command = "quantize";
-    c->cli.memory = (size_t)DEFAULT_MEMORY_MIB << 20;
+    c->cli.memory = RUN_MEMORY;
     if (!parse(c, argc, argv, &code)) {
         free(c);
         return code;

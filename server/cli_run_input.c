@@ -72,6 +72,45 @@ void run_source_close(struct run_source *s)
     memset(s, 0, sizeof *s);
 }
 
+bool run_inputs_add(struct run_inputs *in, const char *option, const char *text, size_t most,
+                    struct bpu_error *err)
+{
+    if (in->count == most)
+        return error_set(err, BPU_USAGE, option, "more than %zu file%s", most, most == 1 ? "" : "s");
+    in->texts[in->count++] = text;
+    return true;
+}
+
+bool run_inputs_open(struct arena *a, struct run_inputs *in, struct bpu_error *err)
+{
+    while (in->opened < in->count) {
+        struct run_source *f = &in->files[in->opened];
+        if (!run_source_open(a, in->texts[in->opened++], f, err))
+            return false;
+        in->sources[in->opened - 1] = (struct feed_source){
+            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
+    }
+    return true;
+}
+
+void run_inputs_close(struct run_inputs *in)
+{
+    for (size_t i = 0; i < in->opened; i++)
+        run_source_close(&in->files[i]);
+    in->opened = 0;
+}
+
+bool run_engine_read(const char *text, enum run_engine *out, struct bpu_error *err)
+{
+    bool fast = strcmp(text, "fast") == 0;
+    if (!fast && strcmp(text, "reference") != 0) {
+        error_set(err, BPU_USAGE, "--engine", "\"%.80s\" is neither fast nor reference", text);
+        return error_hint(err, "Write --engine reference or fast.");
+    }
+    *out = fast ? RUN_FAST : RUN_REFERENCE;
+    return true;
+}
+
 /* ── types ── */
 
 bool run_feed_init(struct arena *a, const struct value *v, const struct feed *feed,

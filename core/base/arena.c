@@ -190,3 +190,11 @@ void arena_rewind(struct arena *a, struct arena_mark mark)
     if (a->head)
         a->head->offset = mark.offset;
 }
+
+size_t arena_taken(const struct arena *a)
+{
+    size_t n = 0;
+    for (const struct arena_block *b = a->head; b; b = b->next)
+        n += b->offset;
+    return n;
+}

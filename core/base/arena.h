@@ -53,5 +53,7 @@ bool arena_on_fini(struct arena *a, void (*fn)(void *), void *p, struct bpu_erro
 /* Scratch: everything allocated after a mark is given back by the rewind. */
 struct arena_mark arena_mark(const struct arena *a);
 void arena_rewind(struct arena *a, struct arena_mark mark);
+/* Bytes that are handed out now; the rest of `used` is room in the blocks. */
+size_t arena_taken(const struct arena *a);
 
 #endif

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/version.h"
+
 /* Length of the valid UTF-8 sequence at s, 0 if there is none. */
 static size_t utf8_length(const unsigned char *s)
 {
@@ -113,4 +115,27 @@ void writer_raw(struct json_writer *w, const char *key, const char *raw)
 {
     start(w, key);
     buf_puts(w->out, raw);
+}
+
+void writer_missing(struct json_writer *w, const char *key, const char *reason)
+{
+    writer_open(w, key, '{');
+    writer_text(w, "availability", "unavailable");
+    writer_text(w, "reason", reason);
+    writer_close(w, '}');
+}
+
+void writer_head(struct json_writer *w, const char *schema, const char *model_id,
+                 const char *model_name, const char *model_format)
+{
+    writer_text(w, "schema", schema);
+    writer_open(w, "tool", '{');
+    writer_text(w, "name", BPU_NAME);
+    writer_text(w, "version", BPU_VERSION);
+    writer_close(w, '}');
+    writer_open(w, "model", '{');
+    writer_text(w, "id", model_id);
+    writer_text(w, "name", model_name);
+    writer_text(w, "format", model_format);
+    writer_close(w, '}');
 }

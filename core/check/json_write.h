@@ -26,6 +26,12 @@ void writer_null(struct json_writer *w, const char *key);
 /* raw: JSON text that is written as it is. */
 void writer_raw(struct json_writer *w, const char *key, const char *raw);
 
+/* A figure that does not exist: {"availability": "unavailable", "reason": …}, never 0. */
+void writer_missing(struct json_writer *w, const char *key, const char *reason);
+/* What every report begins with: schema, tool, model. */
+void writer_head(struct json_writer *w, const char *schema, const char *model_id,
+                 const char *model_name, const char *model_format);
+
 /* s as a JSON string: escaped; bytes that are not UTF-8 become U+FFFD. */
 void writer_string(struct buf *out, const char *s);
 

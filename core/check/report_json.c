@@ -1,7 +1,6 @@
 /* The report bpuhub.check/1, as the contract has it. */
 #include <string.h>
 
-#include "core/base/version.h"
 #include "core/check/check.h"
 #include "core/check/json_write.h"
 #include "core/check/rules.h"
@@ -132,16 +131,7 @@ static void write_node(struct json_writer *w, const struct check_result *r, cons
 static void write_head(struct json_writer *w, const struct check_result *r,
                        const struct report_head *h)
 {
-    writer_text(w, "schema", "bpuhub.check/1");
-    writer_open(w, "tool", '{');
-    writer_text(w, "name", BPU_NAME);
-    writer_text(w, "version", BPU_VERSION);
-    writer_close(w, '}');
-    writer_open(w, "model", '{');
-    writer_text(w, "id", h->model_id);
-    writer_text(w, "name", h->model_name);
-    writer_text(w, "format", h->model_format);
-    writer_close(w, '}');
+    writer_head(w, "bpuhub.check/1", h->model_id, h->model_name, h->model_format);
     writer_text(w, "march", march_name(r->march));
     writer_text(w, "verdict", r->legal ? "legal" : "illegal");
     writer_open(w, "summary", '{');
@@ -157,14 +147,10 @@ static void write_head(struct json_writer *w, const struct check_result *r,
 
 static void write_figure(struct json_writer *w, const char *key, double v, const char *reason)
 {
-    if (!reason) {
+    if (reason)
+        writer_missing(w, key, reason);
+    else
         writer_real(w, key, v);
-        return;
-    }
-    writer_open(w, key, '{');
-    writer_text(w, "availability", "unavailable");
-    writer_text(w, "reason", reason);
-    writer_close(w, '}');
 }
 
 static void write_placement(struct json_writer *w, const struct split *s)

@@ -198,8 +198,8 @@ bool batch_norm_can_stand(const struct node *n)
 
 struct node *batch_norm_conv(struct rewrite *r, const struct node *n, const struct affine *f)
 {
-    static const char *const ops[] = {"torch.nn.Conv1d", "torch.nn.Conv2d", "torch.nn.Conv3d"};
     int k = n->inputs[0]->shape.rank - 2;
+    const char *op = k == 1 ? "torch.nn.Conv1d" : k == 2 ? "torch.nn.Conv2d" : "torch.nn.Conv3d";
     int64_t one = 1;
     struct shape ws = {.rank = k + 2}, bs = {.rank = 1, .dim = {f->channels}};
     for (int i = 0; i < ws.rank; i++)
@@ -215,7 +215,7 @@ struct node *batch_norm_conv(struct rewrite *r, const struct node *n, const stru
             b[c] = (float)f->offset[c];
         }
     }
-    struct node *c = graph_add_node(r->to, n->name, ops[k - 1], r->err);
+    struct node *c = graph_add_node(r->to, n->name, op, r->err);
     if (!c || !op_bind(c))
         return NULL;
     c->origin = n->origin;

@@ -20,6 +20,7 @@ struct watch {
     struct qconfig_activation config;
     struct statistics statistics;
     double given; /* a scale that is fixed beforehand; 0: to be found */
+    bool stands_in; /* … by nobody: a placeholder */
     int same;     /* index of the value that is watched for it (a stub's operand), or its own */
     int next;     /* the next one with the same operand; 0: none */
     double range[OBSERVER_COUNT], error[OBSERVER_COUNT]; /* of mix */
@@ -46,19 +47,17 @@ static double scale_of_file(const struct value *v)
     return fits ? v->quant.scale[0] : 0;
 }
 
-static bool watch_value(struct calibrator *c, const struct value *v)
+/* What is asked for v; false: it is no feature map that gets a scale. */
+static bool wanted(const struct calibrator *c, const struct value *v, struct watch *w)
 {
-    struct watch *w = &c->watches[v->index];
     const struct node *n = v->producer;
-    if (v->constant || !scheme_is_real(v->dtype) || !c->floats.value_of[v->index])
-        return true;
+    const char *kernel = n ? kernel_of(n)->name : "";
+    if (v->constant || !scheme_is_real(v->dtype) || strcmp(kernel, "dequantize") == 0)
+        return false; /* what is dequantized leaves as float */
     qconfig_activation(c->config, n, &w->config);
-    const bool stub = n && strcmp(kernel_of(n)->name, "quantize") == 0;
-    if (n && strcmp(kernel_of(n)->name, "dequantize") == 0)
-        return true; /* leaves as float */
     if (v->is_input)
         w->given = qconfig_input_scale(c->config, v->name);
-    else if (stub && n->inputs[0]->is_input)
+    else if (strcmp(kernel, "quantize") == 0 && n->inputs[0]->is_input)
         w->given = qconfig_input_scale(c->config, n->inputs[0]->name);
     if (w->given <= 0) {
         w->given = scale_of_file(v);
@@ -69,6 +68,14 @@ static bool watch_value(struct calibrator *c, const struct value *v)
         w->config.dtype = DT_QINT8;
     if (w->given <= 0 && w->config.observer == OBSERVER_FIXED_SCALE)
         w->given = w->config.scale;
+    return true;
+}
+
+static bool watch_value(struct calibrator *c, const struct value *v)
+{
+    struct watch *w = &c->watches[v->index];
+    if (!c->floats.value_of[v->index] || !wanted(c, v, w))
+        return true;
     int *watcher = &c->watch_of[c->floats.value_of[v->index]->index];
     w->value = v;
     w->same = *watcher < 0 ? v->index : *watcher;
@@ -180,7 +187,9 @@ static double choose(const struct watch *w, const char **observer)
     enum observer o = w->config.observer;
     double t;
     if (w->given > 0) {
-        *observer = o == OBSERVER_FIXED_SCALE ? observer_name(o) : "given";
+        *observer = w->stands_in                ? "placeholder"
+                    : o == OBSERVER_FIXED_SCALE ? observer_name(o)
+                                                : "given";
         return w->given;
     }
     if (o == OBSERVER_MIX) {
@@ -246,7 +255,8 @@ static bool choose_all(struct calibrator *c, struct calibration *out)
         describe(o, w);
         o->scale = choose(w, &o->observer);
         o->dtype = w->config.dtype;
-        if (leaves(users, w->value) && !qconfig_output_quantized(c->config) && w->given <= 0) {
+        if (leaves(users, w->value) && !qconfig_output_quantized(c->config) &&
+            (w->given <= 0 || w->stands_in)) {
             o->dtype = DT_QINT32;
             o->scale = 0;
             o->observer = "none";
@@ -305,5 +315,30 @@ bool quant_calibrate(struct arena *a, const struct graph *fused, const struct ma
     c.second = prepare_mix(&c);
     if (c.second && !run_pass(&c, run, &frame, data, "compare observers", progress, ctx))
         return false;
+    return choose_all(&c, out);
+}
+
+bool quant_placeholder(struct arena *a, const struct graph *fused, const struct march *march,
+                       const struct qconfig *config, struct calibration *out,
+                       struct bpu_error *err)
+{
+    struct calibrator c = {.arena = a, .fused = fused, .config = config, .err = err};
+    if (!c.config && !(c.config = qconfig_default(a, err)))
+        return false;
+    *out = (struct calibration){ARENA_ARRAY(a, struct observation, fused->value_count, err),
+                                (size_t)fused->value_count, 0};
+    c.watches = ARENA_ARRAY(a, struct watch, fused->value_count, err);
+    if (!out->items || !c.watches || !qconfig_check(c.config, fused, march, err))
+        return false;
+    for (int i = 0; i < fused->value_count; i++) {
+        struct watch *w = &c.watches[i];
+        const struct value *v = fused->values[i];
+        if (!wanted(&c, v, w))
+            continue;
+        w->value = v;
+        w->stands_in = w->given <= 0;
+        if (w->stands_in)
+            w->given = QUANT_PLACEHOLDER / (w->config.dtype == DT_QINT16 ? 256 : 1);
+    }
     return choose_all(&c, out);
 }

@@ -110,6 +110,15 @@ static double channel_scale(double absmax, int64_t elements, double bias, double
     return scale > LEAST_SCALE ? scale : LEAST_SCALE;
 }
 
+/* arith_quantize() of a finite number to 8 bits, for millions of them: what lies outside is cut off
+ * first, and adding and taking away 1.5 * 2^52 rounds to nearest, ties to even. */
+static signed char quantize_finite(double real, double scale)
+{
+    double q = real / scale;
+    q = q > 127 ? 127 : q < -128 ? -128 : q;
+    return (signed char)(int)((q + 0x1.8p52) - 0x1.8p52);
+}
+
 static bool quantize_weight(struct convert *c, const struct node *n, const struct value *w,
                             const struct value *bias, double s_x, struct lanes l, const float *x,
                             signed char *out, double *scale)
@@ -145,7 +154,7 @@ static bool quantize_weight(struct convert *c, const struct node *n, const struc
         for (int64_t o = 0; o < l.outer; o++)
             for (int64_t i = 0; i < l.inner; i++) {
                 int64_t at = (o * l.channels + k) * l.inner + i;
-                out[at] = (signed char)arith_quantize((double)x[at], scale[k], 0, -128, 127);
+                out[at] = quantize_finite((double)x[at], scale[k]);
             }
     }
     return true;

@@ -4,20 +4,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/base/version.h"
 #include "core/check/json_write.h"
 #include "core/quant/evaluate_private.h"
+#include "core/quant/report_parts.h"
 #include "core/quant/rewrite.h"
 
-enum { ACTIVATION_BINS = 128, WEIGHT_BINS = 64, CONFUSIONS = 100 };
-
-static void write_missing(struct json_writer *w, const char *key, const char *reason)
-{
-    writer_open(w, key, '{');
-    writer_text(w, "availability", "unavailable");
-    writer_text(w, "reason", reason);
-    writer_close(w, '}');
-}
+enum { WEIGHT_BINS = 64, CONFUSIONS = 100 };
 
 static void write_share(struct json_writer *w, const char *key, int64_t part, int64_t of,
                         const char *otherwise)
@@ -25,7 +17,7 @@ static void write_share(struct json_writer *w, const char *key, int64_t part, in
     if (of > 0)
         writer_real(w, key, (double)part / (double)of);
     else
-        write_missing(w, key, otherwise);
+        writer_missing(w, key, otherwise);
 }
 
 /* ── accuracy ── */
@@ -53,7 +45,7 @@ static void write_classes(struct json_writer *w, const struct accuracy *a, int64
 static void write_confusions(struct json_writer *w, const struct accuracy *a)
 {
     if (!a->matrix) {
-        write_missing(w, "confusions", "too many classes to count all pairs");
+        writer_missing(w, "confusions", "too many classes to count all pairs");
         return;
     }
     writer_int(w, "confusion_pairs", (int64_t)a->confusion_count);
@@ -74,7 +66,7 @@ static void write_accuracy(struct json_writer *w, const char *key, const struct 
     static const char unlabelled[] = "there are no labels";
     const struct accuracy_pair *p = &e->accuracy;
     if (!a->there) {
-        write_missing(w, key, otherwise);
+        writer_missing(w, key, otherwise);
         return;
     }
     writer_open(w, key, '{');
@@ -82,21 +74,21 @@ static void write_accuracy(struct json_writer *w, const char *key, const struct 
         writer_int(w, "correct", a->correct);
         write_share(w, "top1", a->correct, p->samples, "there are no samples");
     } else
-        write_missing(w, "top1", unlabelled);
+        writer_missing(w, "top1", unlabelled);
     if (p->labelled && p->top5)
         write_share(w, "top5", a->correct5, p->samples, "there are no samples");
     else
-        write_missing(w, "top5",
-                      !p->labelled               ? unlabelled
-                      : p->layout.classes == 0 ? "the network gives answers, not scores"
-                                                 : "there are no more than 5 classes");
+        writer_missing(w, "top5",
+                       !p->labelled               ? unlabelled
+                       : p->layout.classes == 0 ? "the network gives answers, not scores"
+                                                  : "there are no more than 5 classes");
     writer_int(w, "ties", a->ties);
     writer_int(w, "not_finite", a->not_finite);
     write_classes(w, a, p->class_count, p->labelled);
     if (p->labelled)
         write_confusions(w, a);
     else
-        write_missing(w, "confusions", unlabelled);
+        writer_missing(w, "confusions", unlabelled);
     writer_close(w, '}');
 }
 
@@ -105,8 +97,8 @@ static void write_agreement(struct json_writer *w, const struct evaluate_result 
     const struct accuracy_pair *p = &e->accuracy;
     static const char one[] = "only one network was evaluated";
     if (!p->floats.there || !p->fixed.there) {
-        write_missing(w, "agreement", e->why_no_accuracy ? e->why_no_accuracy : one);
-        write_missing(w, "loss_points", e->why_no_accuracy ? e->why_no_accuracy : one);
+        writer_missing(w, "agreement", e->why_no_accuracy ? e->why_no_accuracy : one);
+        writer_missing(w, "loss_points", e->why_no_accuracy ? e->why_no_accuracy : one);
         return;
     }
     writer_open(w, "agreement", '{');
@@ -117,29 +109,21 @@ static void write_agreement(struct json_writer *w, const struct evaluate_result 
         writer_real(w, "loss_points",
                     100 * (double)(p->floats.correct - p->fixed.correct) / (double)p->samples);
     else
-        write_missing(w, "loss_points", "there are no labels");
+        writer_missing(w, "loss_points", "there are no labels");
 }
 
 /* ── layers ── */
-
-static void write_db(struct json_writer *w, const char *key, double db)
-{
-    if (isfinite(db))
-        writer_real(w, key, db);
-    else
-        write_missing(w, key, db > 0 ? "no difference" : "the float values are all 0");
-}
 
 static void write_error(struct json_writer *w, const char *key, const struct value_error *v,
                         const char *otherwise)
 {
     if (!v->count) {
-        write_missing(w, key, otherwise);
+        writer_missing(w, key, otherwise);
         return;
     }
     writer_open(w, key, '{');
     writer_real(w, "cosine", value_error_cosine(v));
-    write_db(w, "sqnr_db", value_error_sqnr(v));
+    report_db(w, "sqnr_db", value_error_sqnr(v));
     writer_real(w, "max_error", v->most);
     writer_real(w, "saturated", value_error_saturated(v));
     writer_close(w, '}');
@@ -156,7 +140,7 @@ static void write_layer(struct json_writer *w, const struct layer_figures *l)
     if (l->fixed->quant.count == 1)
         writer_real(w, "scale", l->fixed->quant.scale[0]);
     else
-        write_missing(w, "scale", l->fixed->quant.count ? "one per channel" : "real numbers");
+        writer_missing(w, "scale", l->fixed->quant.count ? "one per channel" : "real numbers");
     writer_flag(w, "moves", l->moves);
     write_error(w, "own", &l->own, "it was not computed");
     write_error(w, "accumulated", &l->accumulated, "it was not computed");
@@ -168,8 +152,8 @@ static void write_layers(struct json_writer *w, const struct evaluate_result *e)
 {
     const struct layer_comparison *l = &e->layers;
     if (e->why_no_layers) {
-        write_missing(w, "outputs", e->why_no_layers);
-        write_missing(w, "layers", e->why_no_layers);
+        writer_missing(w, "outputs", e->why_no_layers);
+        writer_missing(w, "layers", e->why_no_layers);
         return;
     }
     writer_open(w, "outputs", '[');
@@ -189,23 +173,6 @@ static void write_layers(struct json_writer *w, const struct evaluate_result *e)
 
 /* ── histograms ── */
 
-static void write_counts(struct json_writer *w, double from, double to, const int64_t *counts,
-                         int bins, int per)
-{
-    writer_open(w, "histogram", '{');
-    writer_real(w, "from", from);
-    writer_real(w, "to", to);
-    writer_open(w, "counts", '[');
-    for (int i = 0; i + per <= bins; i += per) {
-        int64_t n = 0;
-        for (int k = 0; k < per; k++)
-            n += counts[i + k];
-        writer_int(w, NULL, n);
-    }
-    writer_close(w, ']');
-    writer_close(w, '}');
-}
-
 static void write_numbers(struct json_writer *w, const float *x, int64_t n)
 {
     int64_t counts[WEIGHT_BINS] = {0}, finite = 0;
@@ -221,7 +188,7 @@ static void write_numbers(struct json_writer *w, const float *x, int64_t n)
         finite++;
     }
     if (!finite) {
-        write_missing(w, "histogram", "there are no finite numbers");
+        writer_missing(w, "histogram", "there are no finite numbers");
         return;
     }
     double mean = sum / (double)finite, variance = squares / (double)finite - mean * mean;
@@ -235,7 +202,7 @@ static void write_numbers(struct json_writer *w, const float *x, int64_t n)
     writer_real(w, "max", hi);
     writer_real(w, "mean", mean);
     writer_real(w, "std", variance > 0 ? sqrt(variance) : 0);
-    write_counts(w, lo, hi, counts, WEIGHT_BINS, 1);
+    report_counts(w, lo, hi, counts, WEIGHT_BINS, 1);
 }
 
 /* The weights of the network as it computes: of the float one if there is one. */
@@ -270,7 +237,7 @@ static void write_activations(struct json_writer *w, const struct evaluate_resul
 {
     const struct calibration *c = e->request.calibration;
     if (!c || !c->items) {
-        write_missing(w, "activations", "there was no calibration here");
+        writer_missing(w, "activations", "there was no calibration here");
         return;
     }
     writer_open(w, "activations", '[');
@@ -282,18 +249,12 @@ static void write_activations(struct json_writer *w, const struct evaluate_resul
         writer_text(w, "name", o->value->name);
         writer_text(w, "node", o->value->producer ? o->value->producer->name : NULL);
         writer_text(w, "dtype", dtype_name(o->dtype));
-        if (o->scale > 0)
-            writer_real(w, "scale", o->scale);
-        else
-            write_missing(w, "scale", "leaves without requantization");
+        report_scale(w, o);
         writer_text(w, "observer", o->observer);
         writer_real(w, "min", o->min);
         writer_real(w, "max", o->max);
         writer_real(w, "saturated", o->saturated);
-        if (o->histogram && o->bins >= ACTIVATION_BINS && o->range > 0)
-            write_counts(w, -o->range, o->range, o->histogram, o->bins, o->bins / ACTIVATION_BINS);
-        else
-            write_missing(w, "histogram", "the values are all 0, or were not computed");
+        report_histogram(w, o);
         writer_close(w, '}');
     }
     writer_close(w, ']');
@@ -308,19 +269,19 @@ static void write_suggestion(struct json_writer *w, const char *key, const struc
     writer_open(w, key, '{');
     writer_text(w, "node", s->node);
     writer_text(w, "change", s->change);
-    write_db(w, "output_sqnr_db", s->sqnr_db);
+    report_db(w, "output_sqnr_db", s->sqnr_db);
     if (isfinite(s->gain_db))
         writer_real(w, "gain_db", s->gain_db);
     else
-        write_missing(w, "gain_db", "no difference to float is left");
+        writer_missing(w, "gain_db", "no difference to float is left");
     if (s->correct >= 0) {
         write_share(w, "top1", s->correct, p->samples, "there are no samples");
         writer_real(w, "gain_points",
                     100 * (double)(s->correct - p->fixed.correct) / (double)p->samples);
     } else {
         const char *why = p->labelled ? "the time was up" : "there are no labels";
-        write_missing(w, "top1", why);
-        write_missing(w, "gain_points", why);
+        writer_missing(w, "top1", why);
+        writer_missing(w, "gain_points", why);
     }
     writer_raw(w, "change_qconfig", s->part);
     writer_raw(w, "qconfig", s->qconfig);
@@ -331,7 +292,7 @@ static void write_suggestions(struct json_writer *w, const struct evaluate_resul
 {
     const struct suggestion_list *l = &e->suggestions;
     if (l->why) {
-        write_missing(w, "suggestions", l->why);
+        writer_missing(w, "suggestions", l->why);
         return;
     }
     writer_open(w, "suggestions", '{');
@@ -339,7 +300,7 @@ static void write_suggestions(struct json_writer *w, const struct evaluate_resul
     writer_int(w, "tried", l->tried);
     writer_flag(w, "cut_off", l->cut_off);
     writer_int(w, "frames", l->frames);
-    write_db(w, "output_sqnr_db", l->sqnr_db);
+    report_db(w, "output_sqnr_db", l->sqnr_db);
     writer_open(w, "items", '[');
     for (size_t i = 0; i < l->count; i++)
         write_suggestion(w, NULL, &l->items[i], e);
@@ -347,8 +308,8 @@ static void write_suggestions(struct json_writer *w, const struct evaluate_resul
     if (l->together.change)
         write_suggestion(w, "together", &l->together, e);
     else
-        write_missing(w, "together",
-                      l->cut_off ? "the time was up" : "no two layers gain more together");
+        writer_missing(w, "together",
+                       l->cut_off ? "the time was up" : "no two layers gain more together");
     writer_close(w, '}');
 }
 
@@ -358,30 +319,21 @@ static void write_head(struct json_writer *w, const struct evaluate_result *e)
 {
     const struct evaluate_request *r = &e->request;
     const struct accuracy_pair *p = &e->accuracy;
-    writer_text(w, "schema", "bpuhub.evaluate/1");
-    writer_open(w, "tool", '{');
-    writer_text(w, "name", BPU_NAME);
-    writer_text(w, "version", BPU_VERSION);
-    writer_close(w, '}');
-    writer_open(w, "model", '{');
-    writer_text(w, "id", r->model_id);
-    writer_text(w, "name", r->model_name);
-    writer_text(w, "format", r->model_format);
-    writer_close(w, '}');
+    writer_head(w, "bpuhub.evaluate/1", r->model_id, r->model_name, r->model_format);
     writer_text(w, "march", r->march_text);
     writer_open(w, "summary", '{');
     writer_int(w, "frames", p->frames);
     if (e->why_no_accuracy) {
-        write_missing(w, "output", e->why_no_accuracy);
-        write_missing(w, "answers", e->why_no_accuracy);
-        write_missing(w, "classes", e->why_no_accuracy);
+        writer_missing(w, "output", e->why_no_accuracy);
+        writer_missing(w, "answers", e->why_no_accuracy);
+        writer_missing(w, "classes", e->why_no_accuracy);
     } else {
         writer_text(w, "output", p->output);
         writer_int(w, "answers", p->samples);
         writer_int(w, "classes", p->class_count);
     }
     if (e->why_no_layers)
-        write_missing(w, "compared_frames", e->why_no_layers);
+        writer_missing(w, "compared_frames", e->why_no_layers);
     else {
         writer_int(w, "compared_frames", e->layers.frames);
         writer_flag(w, "cut_off", e->layers.cut_off || e->suggestions.cut_off);

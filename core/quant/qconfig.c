@@ -288,7 +288,7 @@ static bool read_output(struct qconfig *q, json_t *root, struct bpu_error *err)
     if (flag && !json_is_boolean(flag))
         return json_fail(err, BPU_BAD_OPTION, AT_KEY(at, "quantized"),
                          "quantized must be true or false, not %s", json_kind(flag));
-    q->output_quantized = flag && json_is_true(flag);
+    q->output_quantized = json_is_true(flag); /* no if it is not there */
     return true;
 }
 
@@ -448,6 +448,21 @@ double qconfig_input_scale(const struct qconfig *q, const char *input)
         if (strcmp(q->inputs[i].name, input) == 0)
             return q->inputs[i].scale;
     return 0;
+}
+
+bool qconfig_fix_input(struct qconfig *q, const char *input, double scale, struct bpu_error *err)
+{
+    if (qconfig_input_scale(q, input) > 0)
+        return true;
+    struct input_rule *grown =
+        arena_grow(q->arena, q->inputs, q->input_count, q->input_count + 1, sizeof *q->inputs,
+                   &q->input_capacity, err);
+    const char *name = grown ? arena_strdup(q->arena, input, err) : NULL;
+    if (!name)
+        return false;
+    q->inputs = grown;
+    q->inputs[q->input_count++] = (struct input_rule){name, scale};
+    return true;
 }
 
 bool qconfig_output_quantized(const struct qconfig *q)

@@ -48,6 +48,9 @@ struct qconfig;
 struct qconfig *qconfig_default(struct arena *a, struct bpu_error *err) BPU_CHECKED;
 struct qconfig *qconfig_read(struct arena *a, const char *json, size_t size, struct bpu_error *err)
     BPU_CHECKED;
+/* Fixes the scale of an input of the graph, unless the user has. */
+bool qconfig_fix_input(struct qconfig *q, const char *input, double scale,
+                       struct bpu_error *err) BPU_CHECKED;
 
 /* ── calibrate ── */
 
@@ -85,6 +88,14 @@ bool quant_calibrate(struct arena *a, const struct graph *fused, const struct ma
                      const struct qconfig *config, const struct quant_data *data,
                      quant_progress_fn *progress, void *ctx, struct calibration *out,
                      struct bpu_error *err) BPU_CHECKED;
+
+/* Scales that stand in for those that calibration would find: QUANT_PLACEHOLDER for qint8, a 256th of
+ * it for qint16, wherever neither the file nor the qconfig gives one.  The network is not run: what
+ * is made with them has the shapes, the types and so the speed of the real thing, and no results. */
+#define QUANT_PLACEHOLDER 0.0625
+bool quant_placeholder(struct arena *a, const struct graph *fused, const struct march *march,
+                       const struct qconfig *config, struct calibration *out,
+                       struct bpu_error *err) BPU_CHECKED;
 
 /* ── convert ── */
 

@@ -6,32 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/version.h"
 #include "core/check/json_write.h"
 #include "core/march/march.h"
 #include "core/ops/op.h"
 #include "core/quant/report.h"
+#include "core/quant/report_parts.h"
 #include "core/run/kernel.h"
 
-enum { HISTOGRAM_BINS = 128, TEXT_LAYERS = 10 };
-
-static void write_missing(struct json_writer *w, const char *key, const char *reason)
-{
-    writer_open(w, key, '{');
-    writer_text(w, "availability", "unavailable");
-    writer_text(w, "reason", reason);
-    writer_close(w, '}');
-}
-
-/* Equal values have no error to take a logarithm of. */
-static void write_sqnr(struct json_writer *w, const struct layer_error *l)
-{
-    if (isfinite(l->sqnr_db))
-        writer_real(w, "sqnr_db", l->sqnr_db);
-    else
-        write_missing(w, "sqnr_db",
-                      l->sqnr_db > 0 ? "no difference" : "the float values are all 0");
-}
+enum { TEXT_LAYERS = 10 };
 
 struct counts {
     int fixed, real, stubs;
@@ -53,16 +35,7 @@ static struct counts count_nodes(const struct graph *g)
 static void write_head(struct json_writer *w, const struct quant_result *r)
 {
     struct counts c = count_nodes(r->fixed);
-    writer_text(w, "schema", "bpuhub.quantize/1");
-    writer_open(w, "tool", '{');
-    writer_text(w, "name", BPU_NAME);
-    writer_text(w, "version", BPU_VERSION);
-    writer_close(w, '}');
-    writer_open(w, "model", '{');
-    writer_text(w, "id", r->model_id);
-    writer_text(w, "name", r->model_name);
-    writer_text(w, "format", r->model_format);
-    writer_close(w, '}');
+    writer_head(w, "bpuhub.quantize/1", r->model_id, r->model_name, r->model_format);
     writer_text(w, "march", r->march ? march_name(r->march) : NULL);
     writer_open(w, "summary", '{');
     writer_int(w, "nodes", r->fixed->node_count);
@@ -73,11 +46,11 @@ static void write_head(struct json_writer *w, const struct quant_result *r)
     if (r->calibration)
         writer_int(w, "calibration_frames", r->calibration->frames);
     else
-        write_missing(w, "calibration_frames", "the scales are those of the file");
+        writer_missing(w, "calibration_frames", "the scales are those of the file");
     if (r->comparison)
         writer_int(w, "compared_frames", r->comparison->frames);
     else
-        write_missing(w, "compared_frames", r->why);
+        writer_missing(w, "compared_frames", r->why);
     writer_close(w, '}');
 }
 
@@ -109,27 +82,6 @@ static void write_shape(struct json_writer *w, const struct shape *s)
     writer_close(w, ']');
 }
 
-static void write_histogram(struct json_writer *w, const struct observation *o)
-{
-    if (!o->histogram || o->bins < 1 || !(o->range > 0)) {
-        write_missing(w, "histogram", "the values are all 0, or were not computed");
-        return;
-    }
-    int per = o->bins / HISTOGRAM_BINS > 0 ? o->bins / HISTOGRAM_BINS : 1;
-    writer_open(w, "histogram", '{');
-    writer_real(w, "from", -o->range);
-    writer_real(w, "to", o->range);
-    writer_open(w, "counts", '[');
-    for (int i = 0; i + per <= o->bins; i += per) {
-        int64_t n = 0;
-        for (int k = 0; k < per; k++)
-            n += o->histogram[i + k];
-        writer_int(w, NULL, n);
-    }
-    writer_close(w, ']');
-    writer_close(w, '}');
-}
-
 static void write_value(struct json_writer *w, const struct observation *o)
 {
     const struct value *v = o->value;
@@ -138,10 +90,7 @@ static void write_value(struct json_writer *w, const struct observation *o)
     writer_text(w, "node", v->producer ? v->producer->name : NULL);
     write_shape(w, &v->shape);
     writer_text(w, "dtype", dtype_name(o->dtype));
-    if (o->scale > 0)
-        writer_real(w, "scale", o->scale);
-    else
-        write_missing(w, "scale", "leaves without requantization");
+    report_scale(w, o);
     writer_text(w, "observer", o->observer);
     writer_real(w, "min", o->min);
     writer_real(w, "max", o->max);
@@ -149,7 +98,7 @@ static void write_value(struct json_writer *w, const struct observation *o)
     writer_real(w, "std", o->std);
     writer_real(w, "saturated", o->saturated);
     writer_int(w, "not_finite", o->not_finite);
-    write_histogram(w, o);
+    report_histogram(w, o);
     writer_close(w, '}');
 }
 
@@ -162,7 +111,7 @@ static void write_layer(struct json_writer *w, const struct layer_error *l)
     writer_text(w, "op", n ? n->op_name : NULL);
     writer_text(w, "dtype", l->fixed ? dtype_name(l->fixed->dtype) : NULL);
     writer_real(w, "cosine", l->cosine);
-    write_sqnr(w, l);
+    report_db(w, "sqnr_db", l->sqnr_db);
     writer_real(w, "max_error", l->max_error);
     writer_real(w, "saturated", l->saturated);
     writer_close(w, '}');
@@ -188,8 +137,8 @@ bool report_quantize_json(const struct quant_result *r, struct buf *out, struct 
             write_layer(&w, &r->comparison->layers[i]);
         writer_close(&w, ']');
     } else {
-        write_missing(&w, "outputs", r->why);
-        write_missing(&w, "layers", r->why);
+        writer_missing(&w, "outputs", r->why);
+        writer_missing(&w, "layers", r->why);
     }
     if (r->calibration) {
         writer_open(&w, "values", '[');
@@ -198,7 +147,7 @@ bool report_quantize_json(const struct quant_result *r, struct buf *out, struct 
                 write_value(&w, &r->calibration->items[i]);
         writer_close(&w, ']');
     } else
-        write_missing(&w, "values", "the scales are those of the file");
+        writer_missing(&w, "values", "the scales are those of the file");
     writer_close(&w, '}');
     buf_putc(out, '\n');
     return buf_ok(out, err);

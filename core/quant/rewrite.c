@@ -117,6 +117,12 @@ float *rewrite_floats(struct arena *a, const struct value *v, struct bpu_error *
         error_set(err, BPU_BAD_MODEL, v->name, "the constant has no fixed shape");
         return NULL;
     }
+    if (v->dtype == DT_FLOAT32 && value_is_known(v) &&
+        v->constant->bytes / sizeof *out >= (size_t)n) { /* most are, and networks are large */
+        if (n > 0)
+            memcpy(out, v->constant->data, (size_t)n * sizeof *out);
+        return out;
+    }
     for (int d = q->axis + 1; quantized && q->count > 1 && d < v->shape.rank; d++)
         inner *= v->shape.dim[d];
     for (int64_t i = 0; i < n; i++) {

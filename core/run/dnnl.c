@@ -24,9 +24,9 @@ static bool is_float(const struct tensor *t)
     return t && t->dtype == DT_FLOAT32 && real_count(t) > 0;
 }
 
-/* A parameter as float32 that stays as it is: its own data or a copy in the arena. *out NULL:
+/* A constant parameter as float32 while a node is prepared: its own data, or a copy in scratch. *out NULL:
  * absent, or computed from the data of each frame. */
-static bool constant_floats(struct arena *a, const struct kernel_call *c, const char *name,
+static bool constant_floats(const struct kernel_call *c, const char *name,
                             const struct tensor **tensor, const float **out, struct bpu_error *err)
 {
     const struct value *v = node_param(c->node, name);
@@ -34,9 +34,13 @@ static bool constant_floats(struct arena *a, const struct kernel_call *c, const 
     *out = NULL;
     if (!v || !v->constant || !*tensor || !(*tensor)->data)
         return true;
-    struct kernel_call in_arena = *c;
-    in_arena.scratch = a;
-    *out = real_floats(&in_arena, *tensor, err);
+    *out = real_floats(c, *tensor, err);
+    if ((uintptr_t)*out % _Alignof(float) != 0) {
+        float *copy = arena_reserve(c->scratch, (*tensor)->bytes, err);
+        if (copy)
+            memcpy(copy, (*tensor)->data, (*tensor)->bytes);
+        *out = copy;
+    }
     return *out != NULL;
 }
 
@@ -101,8 +105,8 @@ static bool prepare_conv(struct arena *a, const struct dnnl_library *l, const st
     struct window w;
     struct infer_window raw[MAX_SPATIAL];
     struct dnnl_problem p = {.residual = residual != NULL, .activation = real_activation(c->node)};
-    if (!constant_floats(a, c, "weight", &weight, &weights, err) ||
-        !constant_floats(a, c, "bias", &bias, &biases, err))
+    if (!constant_floats(c, "weight", &weight, &weights, err) ||
+        !constant_floats(c, "bias", &bias, &biases, err))
         return false;
     if (!weights || (bias && !biases) || weight->shape.rank != k + 2 ||
         (residual && !is_float(residual)) ||
@@ -157,8 +161,8 @@ static bool prepare_linear(struct arena *a, const struct dnnl_library *l,
     const struct tensor *weight, *bias, *residual = kernel_in(c, 1);
     const float *weights, *biases;
     struct dnnl_problem p = {.residual = residual != NULL, .activation = real_activation(c->node)};
-    if (!constant_floats(a, c, "weight", &weight, &weights, err) ||
-        !constant_floats(a, c, "bias", &bias, &biases, err))
+    if (!constant_floats(c, "weight", &weight, &weights, err) ||
+        !constant_floats(c, "bias", &bias, &biases, err))
         return false;
     if (!weights || (bias && !biases) || weight->shape.rank != 2 ||
         (residual && !is_float(residual)))

@@ -3,10 +3,11 @@
 #include "core/run/dnnl.h"
 #include "core/run/fast_layout.h"
 
-static fast_prepare_fn *const packing[] = {fast_prepare_conv, fast_prepare_linear, NULL};
+static fast_prepare_fn *const packing[] = {fast_prepare_conv, fast_prepare_linear,
+                                           dnnl_prepare, /* float32 */
+                                           NULL};
 
 static fast_prepare_fn *const others[] = {
-    dnnl_prepare, /* float32 */
     fast_prepare_pool,     fast_prepare_table,      fast_prepare_add,     fast_prepare_cat,
     fast_prepare_quantize, fast_prepare_dequantize, fast_prepare_wrapped, /* takes what is left */
     NULL,

@@ -16,17 +16,17 @@ typedef bool fast_fn(void *state, const struct kernel_call *c, struct bpu_error 
 struct fast_kernel {
     fast_fn *run; /* NULL: there is none for this node */
     void *state;
-    size_t packed; /* bytes of parameters that the state holds in a form of its own */
 };
 
-/* The tensors of c are described and have their final places; parameters and other constants have
- * their content.  state lives in the arena, which is not c->scratch: that is for what is needed during
- * the preparation only.  What is not memory of the arena is released by arena_on_fini(). variant: as run_options.variant. True with run NULL is no error. */
+/* The tensors of c are described; parameters and other constants have their content, everything else
+ * has no memory yet (data NULL).  state lives in the arena, which is not c->scratch: that is for what is
+ * needed during the preparation only.  What is not memory of the arena is released by arena_on_fini().
+ * variant: as run_options.variant.  True with run NULL is no error. */
 typedef bool fast_prepare_fn(struct arena *a, const struct kernel_call *c, const char *variant,
                              struct fast_kernel *out, struct bpu_error *err);
 
-/* Asks the sources that keep no pointer to a constant and read it wherever it lies: a run need not keep
- * an aligned copy of weights that are only read by what was prepared here. */
+/* Asks the sources that keep no pointer to weight and bias and read them wherever they lie: a run need
+ * not keep an aligned copy of what is only read by what was prepared here. */
 bool fast_prepare_packed(struct arena *a, const struct kernel_call *c, const char *variant,
                          struct fast_kernel *out, struct bpu_error *err) BPU_CHECKED;
 /* Asks every other source of fast kernels in turn; the first that has one wins. */

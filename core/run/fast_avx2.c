@@ -51,7 +51,7 @@ INLINE void store(__m256i sum, const struct fast_requant *q, int channel, int co
                   const uint8_t *residual, uint8_t *out)
 {
     int32_t r[LANES];
-    if (!q->residual_mantissa) {
+    if (!residual || !q->residual_mantissa) {
         __m256i v = _mm256_cvtps_epi32(
             _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(q->real + channel)));
         v = _mm256_add_epi32(v, _mm256_set1_epi32(q->zero_point));
@@ -132,7 +132,7 @@ ISA static void gemm(const struct fast_gemm *g)
             }
         }
         for (int i = 0; i < rows; i++) {
-            size_t r = (size_t)(row + i);
+            size_t r = (size_t)row + (size_t)i;
             if (!g->out) {
                 memcpy(g->sums + r * g->lds, sums[i], (size_t)g->channels * sizeof **sums);
                 continue;
@@ -208,6 +208,7 @@ const struct fast_kernels fast_avx2 = {
     .depthwise_pack = depthwise_pack,
     .depthwise = depthwise,
     .add = loop_add,
+    .multiply = loop_multiply,
     .table = loop_table,
     .maximum = loop_maximum,
     .accumulate = loop_accumulate,

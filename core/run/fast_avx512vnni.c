@@ -353,6 +353,7 @@ const struct fast_kernels fast_avx512vnni = {
     .depthwise_pack = depthwise_pack,
     .depthwise = depthwise,
     .add = loop_add,
+    .multiply = loop_multiply,
     .table = table,
     .maximum = loop_maximum,
     .accumulate = loop_accumulate,

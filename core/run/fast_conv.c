@@ -28,7 +28,7 @@ struct fast_conv {
     int64_t groups, in_group, out_group;
     int depth, taps; /* depth: padded to FAST_CHANNELS */
     char *weights;   /* packed, by group */
-    size_t weights_of_group, packed; /* bytes; packed: of all */
+    size_t weights_of_group; /* bytes */
     struct fast_requant q;
     struct requant requant; /* of results that are not of 8 bits */
     uint8_t zero;
@@ -86,17 +86,22 @@ static bool take_bias(const struct fast_conv *v, const struct fixed_tail *tail, 
     return true;
 }
 
-static void *padded_copy(struct arena *a, const void *from, int64_t count, struct bpu_error *err)
-{
-    char *p = arena_alloc(a, ((size_t)count + FAST_BLOCK) * 4, err);
-    if (p && from)
-        memcpy(p, from, (size_t)count * 4);
-    return p;
-}
-
 static bool is_depthwise(const struct fast_conv *v)
 {
     return v->in_group == 1 && v->out_group == 1 && v->groups > 1;
+}
+
+/* One number per channel.  Kernels read whole blocks, which begin at any channel where there are groups. */
+static void *padded_copy(struct arena *a, const struct fast_conv *v, const void *from,
+                         struct bpu_error *err)
+{
+    int64_t count = v->groups * v->out_group;
+    size_t whole = ((size_t)count + FAST_BLOCK - 1) / FAST_BLOCK * FAST_BLOCK;
+    size_t room = v->groups == 1 || is_depthwise(v) ? whole : (size_t)count + FAST_BLOCK;
+    char *p = arena_alloc(a, room * 4, err);
+    if (p && from)
+        memcpy(p, from, (size_t)count * 4);
+    return p;
 }
 
 /* Packs a block of channels at a time, so that no second copy of all weights is needed.  *ok false: this
@@ -108,9 +113,9 @@ static bool pack(struct arena *a, const struct kernel_call *c, struct fast_conv 
     bool depthwise = is_depthwise(v);
     int64_t block = depthwise || v->out_group < FAST_BLOCK ? v->out_group : FAST_BLOCK;
     v->weights_of_group = depthwise ? 0 : v->k->gemm_bytes(v->depth, (int)v->out_group);
-    v->packed = depthwise ? v->k->depthwise_bytes(v->taps, (int)v->groups)
-                          : v->weights_of_group * (size_t)v->groups;
-    v->weights = arena_alloc(a, v->packed + FAST_SLACK, err);
+    size_t packed = depthwise ? v->k->depthwise_bytes(v->taps, (int)v->groups)
+                              : v->weights_of_group * (size_t)v->groups;
+    v->weights = arena_alloc(a, packed + FAST_SLACK, err);
     int8_t *rows = arena_reserve(c->scratch, (size_t)(block * v->depth), err);
     int8_t *taps = depthwise ? arena_reserve(c->scratch, (size_t)(v->groups * v->taps), err) : rows;
     if (!rows || !v->weights || !taps)
@@ -154,13 +159,13 @@ static bool take_parameters(struct arena *a, const struct kernel_call *c, struct
     int32_t out = fast_offset(y->dtype);
     if (inside && !q->real && !q->residual)
         return true;
-    int32_t *bias = padded_copy(a, NULL, channels, err);
+    int32_t *bias = padded_copy(a, v, NULL, err);
     v->q = (struct fast_requant){
         .bias = bias,
-        .real = inside && q->real ? padded_copy(a, q->real, channels, err) : NULL,
-        .mantissa = inside && r ? padded_copy(a, q->multiplier, channels, err) : NULL,
-        .shift = inside && r ? padded_copy(a, q->shift, channels, err) : NULL,
-        .residual_mantissa = inside && r ? padded_copy(a, q->residual, channels, err) : NULL,
+        .real = inside && q->real ? padded_copy(a, v, q->real, err) : NULL,
+        .mantissa = inside && r ? padded_copy(a, v, q->multiplier, err) : NULL,
+        .shift = inside && r ? padded_copy(a, v, q->shift, err) : NULL,
+        .residual_mantissa = inside && r ? padded_copy(a, v, q->residual, err) : NULL,
         .residual_zero_point = r ? q->residual_zero + fast_offset(r->dtype) : 0,
         .zero_point = q->zero + out,
         .lo = q->lo + out,
@@ -276,11 +281,12 @@ static bool run_conv(void *state, const struct kernel_call *c, struct bpu_error 
                 struct fast_gemm m = {.a = rows, .lda = (size_t)v->depth, .rows = count,
                                       .depth = v->depth, .q = &v->q, .ldo = width, .sums = sums,
                                       .lds = FAST_BLOCK, .ldr = width};
-                if (v->direct) {
+                if (rows) {
+                    fill_rows(v, x, g, from, count, rows);
+                } else { /* direct */
                     m.a = x + from * v->x.channels;
                     m.lda = (size_t)v->x.channels;
-                } else
-                    fill_rows(v, x, g, from, count, rows);
+                }
                 for (int64_t b = 0; b < v->out_group; b += FAST_BLOCK) {
                     size_t at = (size_t)((n * v->y.plane + from) * v->y.channels + g * v->out_group + b);
                     m.b = v->weights + (size_t)g * v->weights_of_group +
@@ -350,14 +356,18 @@ static bool finish(struct arena *a, const struct kernel_call *c, struct fast_con
         return false;
     if (!ok)
         return true;
-    uint8_t *zeros = arena_alloc(a, (size_t)v->x.channels + 2 * COPY, err);
-    if (!zeros)
+    size_t pixel = (size_t)v->x.channels + 2 * COPY;
+    uint8_t *zeros = v->direct ? NULL : arena_alloc(a, pixel, err);
+    if (!v->direct && !zeros)
         return false;
-    memset(zeros, v->zero, (size_t)v->x.channels + 2 * COPY);
+    if (zeros)
+        memset(zeros, v->zero, pixel);
     v->zeros = zeros;
     int most = TILE_BYTES / v->depth / TILE_ROWS * TILE_ROWS;
     v->tile = most < TILE_ROWS ? TILE_ROWS : most;
-    *out = (struct fast_kernel){is_depthwise(v) ? run_depthwise : run_conv, v, v->packed};
+    if (v->tile > v->y.plane)
+        v->tile = (int)v->y.plane;
+    *out = (struct fast_kernel){is_depthwise(v) ? run_depthwise : run_conv, v};
     return true;
 }
 

@@ -125,7 +125,8 @@ bool fast_prepare_table(struct arena *a, const struct kernel_call *c, const char
 struct two {
     const struct fast_kernels *k;
     struct fast_add add;
-    const uint8_t *of; /* 256 x 256, or NULL: add */
+    struct fast_multiply multiply;
+    const uint8_t *of; /* 256 x 256, or NULL: add or multiply */
     bool broadcast;    /* one operand has one value per channel of the other, */
     int whole;         /* which is this one; its values are the columns of the table if it is 1 */
     int64_t channels;
@@ -150,6 +151,18 @@ static bool run_pairs(void *state, const struct kernel_call *c, struct bpu_error
     for (size_t i = 0; i < n; i += m)
         for (size_t j = 0; j < m; j++)
             y[i + j] = t->of[a[i + j] * row + b[j] * column];
+    return true;
+}
+
+static bool run_multiply(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct two *t = state;
+    const uint8_t *a = c->in[t->whole]->data, *b = c->in[!t->whole]->data;
+    uint8_t *y = c->out[0]->data;
+    size_t n = c->out[0]->bytes, m = t->broadcast ? (size_t)t->channels : n;
+    (void)err;
+    for (size_t i = 0; i < n; i += m)
+        t->k->multiply(&t->multiply, a + i, b, y + i, m);
     return true;
 }
 
@@ -208,6 +221,44 @@ static bool ask_pairs(struct arena *arena, const struct kernel_call *call, const
     return true;
 }
 
+/* Products by arithmetic instead of a table, which would be larger than most maps.  False: the result has
+ * a rule of its own, as `of`, the table that the reference gave, shows. */
+static bool take_multiply(const struct kernel_call *c, struct two *t, const uint8_t *of)
+{
+    struct bpu_error ignored = {0};
+    struct fixed_scale s[2], to;
+    struct fixed_multiplier m;
+    const struct tensor *y = c->out[0];
+    int32_t zero[2], offset = fast_offset(y->dtype);
+    uint8_t in[2][256], out[256];
+    if (strcmp(c->node->op->key, "mul") != 0 || !fixed_scale(c, y, "the result", &to, &ignored))
+        return false;
+    for (int i = 0; i < 2; i++) {
+        if (!fixed_scale(c, c->in[i], "an operand", &s[i], &ignored))
+            return false;
+        zero[i] = s[i].zero + fast_offset(c->in[i]->dtype);
+    }
+    if (!requant_range(y->dtype, to.scale, to.zero, node_string(c->node, "activation", NULL),
+                       c->node->name, &to.lo, &to.hi, &ignored) ||
+        !fixed_product(c, &s[0], &s[1], y, &to, &m, &ignored) || zero[0] < 0 || zero[0] > 255 ||
+        zero[1] < 0 || zero[1] > 255 || to.zero + offset < 0 || to.zero + offset > 255)
+        return false;
+    struct fast_multiply p = {zero[0], zero[1], m.real, to.zero + offset, to.lo + offset,
+                              to.hi + offset};
+    for (int i = 0; i < 256; i++)
+        in[1][i] = (uint8_t)i;
+    for (int i = 0; i < 256; i++) {
+        memset(in[0], i, 256);
+        t->k->multiply(&p, in[0], in[1], out, 256);
+        if (memcmp(out, of + i * 256, 256) != 0)
+            return false;
+    }
+    t->multiply = p;
+    t->multiply.a = zero[t->whole];
+    t->multiply.b = zero[!t->whole];
+    return true;
+}
+
 /* (N, C, 1, 1) beside (N, C, H, W): squeeze and excitation. */
 static bool per_channel(const struct shape *a, const struct shape *b)
 {
@@ -241,9 +292,18 @@ bool fast_prepare_add(struct arena *a, const struct kernel_call *c, const char *
         *out = (struct fast_kernel){.run = run_add, .state = t};
         return true;
     }
-    if (!ask_pairs(a, c, &t->of, err))
+    const uint8_t *of;
+    if (!ask_pairs(c->scratch, c, &of, err))
         return false;
-    *out = (struct fast_kernel){.run = run_pairs, .state = t, .packed = 65536};
+    if (take_multiply(c, t, of)) {
+        *out = (struct fast_kernel){.run = run_multiply, .state = t};
+        return true;
+    }
+    uint8_t *kept = arena_reserve(a, 65536, err);
+    if (!kept)
+        return false;
+    t->of = memcpy(kept, of, 65536);
+    *out = (struct fast_kernel){.run = run_pairs, .state = t};
     return true;
 }
 

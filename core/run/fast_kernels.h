@@ -58,6 +58,14 @@ struct fast_add {
     int32_t a, b, offset, shift, zero_point, lo, hi;
 };
 
+/* y = clamp(zero_point + round((x - a) * (z - b) * real)) of stored bytes, by the binary32 rule; a, b:
+ * zero points. */
+struct fast_multiply {
+    int32_t a, b;
+    float real;
+    int32_t zero_point, lo, hi; /* of the result: 0 .. 255, as stored */
+};
+
 /* Between float32 and stored bytes. zero_point, lo, hi: of the type before `offset` is added. */
 struct fast_quantize {
     float factor; /* of quantize: reciprocal of the scale, or with `divide` the scale; of dequantize: the scale */
@@ -82,6 +90,8 @@ struct fast_kernels {
     void (*depthwise)(const struct fast_depthwise *d);
     /* Rows of n elements. y may be a or x, but not overlap them otherwise. */
     void (*add)(const struct fast_add *p, const uint8_t *a, const uint8_t *b, uint8_t *y, size_t n);
+    void (*multiply)(const struct fast_multiply *p, const uint8_t *a, const uint8_t *b, uint8_t *y,
+                     size_t n);
     void (*table)(const uint8_t *table, const uint8_t *x, uint8_t *y, size_t n); /* of 256 */
     void (*maximum)(uint8_t *y, const uint8_t *x, size_t n); /* y = max(y, x) */
     void (*accumulate)(int32_t *sum, const uint8_t *x, size_t n);

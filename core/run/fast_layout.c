@@ -137,7 +137,7 @@ static bool run_wrapped(void *state, const struct kernel_call *c, struct bpu_err
     if (!w->kernel(&inner, err))
         return false;
     for (int i = 0; i < c->out_count; i++)
-        if (w->out_list[i] && w->out_list[i] == &w->out[i])
+        if (c->out[i] && w->out_list[i] == &w->out[i])
             fast_enter(c->out[i], w->out[i].data, c->out[i]->data);
     return true;
 }

@@ -29,6 +29,24 @@ FAST_ISA static void loop_add(const struct fast_add *p, const uint8_t *a,
     }
 }
 
+/* To nearest, ties to even, by the addition itself: magnitudes below 2^22 are exact; what is larger would
+ * be clamped anyway. */
+FAST_ISA static void loop_multiply(const struct fast_multiply *p, const uint8_t *a,
+                                   const uint8_t *b, uint8_t *y, size_t n)
+{
+    int32_t za = p->a, zb = p->b, zero = p->zero_point, lo = p->lo, hi = p->hi;
+    float real = p->real;
+    LOOP_INDEPENDENT
+    for (size_t i = 0; i < n; i++) { /* y may be a or b */
+        float v = (float)((a[i] - za) * (b[i] - zb)) * real;
+        v = v < -1024.f ? -1024.f : v;
+        v = v > 1024.f ? 1024.f : v;
+        int32_t r = (int32_t)((v + 0x1.8p23f) - 0x1.8p23f) + zero;
+        r = r < lo ? lo : r;
+        y[i] = (uint8_t)(r > hi ? hi : r);
+    }
+}
+
 FAST_ISA static void loop_maximum(uint8_t *restrict y, const uint8_t *restrict x, size_t n)
 {
     for (size_t i = 0; i < n; i++)

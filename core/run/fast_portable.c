@@ -1,12 +1,21 @@
 /* fast_portable: the kernels in plain C, for processors without the instruction sets of the others.
  *
- * Weights are packed as [block of 64 channels][depth][channel], so that the innermost loops run over
- * neighbouring channels and a compiler can vectorize them: there is no branch and no call within. */
+ * Weights are packed as [block of 64 channels][depth][channel], the last block as wide as it needs to be
+ * in steps of LANES, so that the innermost loops run over neighbouring channels and a compiler can
+ * vectorize them: there is no branch and no call within. */
 #include <string.h>
 
 #include "core/run/arith.h"
 #define FAST_ISA
 #include "core/run/fast_loops.h"
+
+enum { LANES = 16 };
+
+/* Channels as packed. */
+static size_t padded(int channels)
+{
+    return (size_t)(channels + LANES - 1) / LANES * LANES;
+}
 
 static bool supported(void)
 {
@@ -15,7 +24,7 @@ static bool supported(void)
 
 static size_t gemm_bytes(int depth, int channels)
 {
-    return (size_t)(channels + FAST_BLOCK - 1) / FAST_BLOCK * FAST_BLOCK * (size_t)depth;
+    return padded(channels) * (size_t)depth;
 }
 
 static size_t gemm_offset(int depth, int channel)
@@ -25,12 +34,15 @@ static size_t gemm_offset(int depth, int channel)
 
 static void gemm_pack(const int8_t *w, int depth, int channels, void *out)
 {
-    int8_t *p = out;
-    memset(p, 0, gemm_bytes(depth, channels));
-    for (int c = 0; c < channels; c++)
-        for (int k = 0; k < depth; k++)
-            p[gemm_offset(depth, c / FAST_BLOCK * FAST_BLOCK) + (size_t)k * FAST_BLOCK +
-              (size_t)(c % FAST_BLOCK)] = w[(size_t)c * (size_t)depth + (size_t)k];
+    memset(out, 0, gemm_bytes(depth, channels));
+    for (int from = 0; from < channels; from += FAST_BLOCK) {
+        int count = channels - from < FAST_BLOCK ? channels - from : FAST_BLOCK;
+        int8_t *p = (int8_t *)out + gemm_offset(depth, from);
+        for (int c = 0; c < count; c++)
+            for (int k = 0; k < depth; k++)
+                p[(size_t)k * padded(count) + (size_t)c] =
+                    w[(size_t)(from + c) * (size_t)depth + (size_t)k];
+    }
 }
 
 /* channels results of one pixel. */
@@ -61,22 +73,33 @@ static void store(const struct fast_requant *q, int channel, int channels, const
     }
 }
 
-static void gemm(const struct fast_gemm *g)
+/* width: known when this is compiled. */
+static inline __attribute__((always_inline)) void gemm_wide(const struct fast_gemm *g, const int width)
 {
     const int8_t *b = g->b;
     for (int r = 0; r < g->rows; r++) {
         int32_t sum[FAST_BLOCK];
         const uint8_t *a = g->a + (size_t)r * g->lda;
-        memcpy(sum, g->q->bias + g->channel, sizeof sum); /* it is padded */
+        memcpy(sum, g->q->bias + g->channel, (size_t)width * sizeof *sum); /* it is padded */
         for (int k = 0; k < g->depth; k++)
-            for (int c = 0; c < FAST_BLOCK; c++)
-                sum[c] += a[k] * b[k * FAST_BLOCK + c];
+            for (int c = 0; c < width; c++)
+                sum[c] += a[k] * b[k * width + c];
         if (g->out)
             store(g->q, g->channel, g->channels, sum,
                   g->residual ? g->residual + (size_t)r * g->ldr : NULL,
                   g->out + (size_t)r * g->ldo);
         else
             memcpy(g->sums + (size_t)r * g->lds, sum, (size_t)g->channels * sizeof *sum);
+    }
+}
+
+static void gemm(const struct fast_gemm *g)
+{
+    switch (padded(g->channels) / LANES) {
+    case 1: gemm_wide(g, LANES); break;
+    case 2: gemm_wide(g, 2 * LANES); break;
+    case 3: gemm_wide(g, 3 * LANES); break;
+    default: gemm_wide(g, FAST_BLOCK); break;
     }
 }
 
@@ -97,7 +120,7 @@ static inline void one_tap(int32_t *restrict sum, const uint8_t *restrict x,
                            const int8_t *restrict w, int n)
 {
     for (int c = 0; c < n; c++) {
-        int16_t a = x[c], b = w[c];
+        int16_t a = x[c], b = (int16_t)w[c];
         sum[c] += a * b;
     }
 }
@@ -127,6 +150,7 @@ const struct fast_kernels fast_portable = {
     .depthwise_pack = depthwise_pack,
     .depthwise = depthwise,
     .add = loop_add,
+    .multiply = loop_multiply,
     .table = loop_table,
     .maximum = loop_maximum,
     .accumulate = loop_accumulate,

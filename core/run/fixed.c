@@ -147,18 +147,24 @@ bool fixed_axes(const struct kernel_call *c, enum fixed_window kind, struct fixe
     return true;
 }
 
-int32_t *fixed_centred(const struct kernel_call *c, const struct tensor *t, struct bpu_error *err)
-{
-    int64_t count = shape_elements(&t->shape), inner = 1;
-    int32_t *out = ARENA_ARRAY(c->scratch, int32_t, count, err);
-    for (int d = t->quant.axis + 1; d < t->shape.rank; d++)
-        inner *= t->shape.dim[d];
-    for (int64_t i = 0; out && i < count; i++) {
-        int64_t channel = t->quant.count > 1 && inner > 0 ? i / inner % t->quant.count : 0;
-        int64_t v = tensor_int(t, i) - tensor_zero_point(t, channel);
-        out[i] = arith_clamp(v, INT32_MIN, INT32_MAX);
+#define DOT(name, type)                                                                            \
+    static int64_t dot_##name(const struct tensor *x, int64_t from, int64_t step, int64_t zero,    \
+                              const int32_t *f, int64_t n)                                         \
+    {                                                                                              \
+        const type *p = (const type *)x->data + from;                                              \
+        int64_t sum = 0;                                                                           \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            sum += (int64_t)arith_clamp(p[i * step] - zero, INT32_MIN, INT32_MAX) * f[i];          \
+        return sum;                                                                                \
     }
-    return out;
+DOT(s8, int8_t)
+DOT(u8, uint8_t)
+DOT(s16, int16_t)
+DOT(s32, int32_t)
+
+fixed_dot_fn *fixed_dot(enum dtype t)
+{
+    return t == DT_QINT8 ? dot_s8 : t == DT_QUINT8 ? dot_u8 : t == DT_QINT16 ? dot_s16 : dot_s32;
 }
 
 static bool no_scale(const struct kernel_call *c, const struct tensor *t, const char *what,

@@ -32,9 +32,12 @@ bool fixed_axes(const struct kernel_call *c, enum fixed_window kind, struct fixe
                 struct fixed_map *y, struct fixed_axis axis[FIXED_SPATIAL],
                 struct bpu_error *err) BPU_CHECKED;
 
-/* Stored integers minus zero points as int32 (they saturate: only qint32 has more bits). */
-int32_t *fixed_centred(const struct kernel_call *c, const struct tensor *t,
-                       struct bpu_error *err) BPU_CHECKED;
+/* The sum over i < n of (x[from + i * step] - zero) * f[i], of stored integers where they lie; the
+ * differences saturate to int32 (only qint32 has more bits). */
+typedef int64_t fixed_dot_fn(const struct tensor *x, int64_t from, int64_t step, int64_t zero,
+                             const int32_t *f, int64_t n);
+/* For scaled dtypes. */
+fixed_dot_fn *fixed_dot(enum dtype t);
 
 /* ── scales ── */
 /* The scale and zero point of a feature map, which has one for all. BPU_BAD_MODEL names the value
@@ -102,6 +105,9 @@ struct fixed_lanes fixed_lanes(const struct shape *s, int axis);
 /* Attribute `name`, normalised to 0 .. rank-1. */
 bool fixed_axis_attr(const struct kernel_call *c, const char *name, int64_t otherwise, int rank,
                      int *out, struct bpu_error *err) BPU_CHECKED;
+
+/* The bounds that name and attributes of a relu, relu6, hardtanh or clamp give (fixed_clamp.c). */
+void fixed_clamp_bounds(const struct node *n, double *low, double *high);
 
 static inline struct tensor *fixed_out(const struct kernel_call *c, int i)
 {

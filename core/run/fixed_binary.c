@@ -84,9 +84,10 @@ static bool run_extremum(struct operands *v)
 static bool run_real(struct operands *v, double alpha)
 {
     for (int64_t i = 0; i < v->count; i++, fold_walk_next(&v->walk))
-        tensor_store_real(v->y, i,
-                          binary_apply(v->op, tensor_real(v->a, v->walk.at[0]),
-                                       alpha * tensor_real(v->b, v->walk.at[1])));
+        tensor_store_int(v->y, i,
+                         arith_quantize(binary_apply(v->op, tensor_real(v->a, v->walk.at[0]),
+                                                     alpha * tensor_real(v->b, v->walk.at[1])),
+                                        v->to.scale, v->to.zero, v->to.lo, v->to.hi));
     return true;
 }
 

@@ -4,8 +4,7 @@
  * of another scale is rescaled after. */
 #include "core/run/fixed.h"
 
-/* low, high: the bounds that name and attributes give. */
-static void bounds_of(const struct node *n, double *low, double *high)
+void fixed_clamp_bounds(const struct node *n, double *low, double *high)
 {
     const char *key = n->op->key;
     *low = -INFINITY;
@@ -41,7 +40,7 @@ bool fixed_clamp(const struct kernel_call *c, struct bpu_error *err)
         return true;
     if (!fixed_scale(c, x, "the input", &from, err) || !fixed_scale(c, y, "the result", &to, err))
         return false;
-    bounds_of(c->node, &least, &most);
+    fixed_clamp_bounds(c->node, &least, &most);
     int64_t count = shape_elements(&y->shape);
     fold_walk_init(&w, &y->shape);
     fold_walk_add(&w, &x->shape);

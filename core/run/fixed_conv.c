@@ -13,6 +13,8 @@ struct conv {
     struct fixed_axis axis[FIXED_SPATIAL];
     int64_t taps, in_group, out_group; /* channels of one group */
     bool transposed;
+    fixed_dot_fn *dot; /* of the input */
+    int64_t zero;
 };
 
 /* The filter of result channel m: taps x in_group, without its zero point. */
@@ -27,9 +29,9 @@ static void take_filter(const struct conv *v, const struct tensor *w, int64_t m,
     }
 }
 
-/* The products at one result. x: the planes of the group. */
-static int64_t window_sum(const struct conv *v, const int32_t *x, const int32_t *filter, int64_t z,
-                          int64_t y, int64_t w)
+/* The products at one result. first: where the planes of the group begin in x. */
+static int64_t window_sum(const struct conv *v, const struct tensor *x, int64_t first,
+                          const int32_t *filter, int64_t z, int64_t y, int64_t w)
 {
     const struct fixed_axis *a = v->axis;
     const int32_t *f = filter;
@@ -42,9 +44,8 @@ static int64_t window_sum(const struct conv *v, const int32_t *x, const int32_t 
                 int64_t q = a[2].at[w * a[2].kernel + k];
                 if (d < 0 || h < 0 || q < 0)
                     continue;
-                const int32_t *from = x + (d * v->x.size[1] + h) * v->x.size[2] + q;
-                for (int64_t c = 0; c < v->in_group; c++)
-                    sum += (int64_t)from[c * v->x.plane] * f[c];
+                sum += v->dot(x, first + (d * v->x.size[1] + h) * v->x.size[2] + q, v->x.plane,
+                              v->zero, f, v->in_group);
             }
     return sum;
 }
@@ -72,20 +73,20 @@ static bool conv_run(const struct kernel_call *c, bool transposed, struct bpu_er
     if (shape_elements(&w->shape) != v.x.channels * v.out_group * v.taps)
         return kernel_unsupported(c, err, "a weight that does not fit");
     int32_t *filter = ARENA_ARRAY(c->scratch, int32_t, v.in_group * v.taps, err);
-    int32_t *data = fixed_centred(c, x, err);
-    if (!filter || !data ||
-        !fixed_tail_init(c, &w->quant, v.y.channels, kernel_in(c, 1), &tail, err))
+    if (!filter || !fixed_tail_init(c, &w->quant, v.y.channels, kernel_in(c, 1), &tail, err))
         return false;
+    v.dot = fixed_dot(x->dtype);
+    v.zero = tensor_zero_point(x, 0);
     for (int64_t m = 0; m < v.y.channels; m++) {
         take_filter(&v, w, m, filter);
         for (int64_t n = 0; n < v.x.batch; n++) {
-            const int32_t *planes =
-                data + (n * v.x.channels + m / v.out_group * v.in_group) * v.x.plane;
+            int64_t first = (n * v.x.channels + m / v.out_group * v.in_group) * v.x.plane;
             int64_t i = (n * v.y.channels + m) * v.y.plane;
             for (int64_t d = 0; d < v.y.size[0]; d++)
                 for (int64_t h = 0; h < v.y.size[1]; h++)
                     for (int64_t k = 0; k < v.y.size[2]; k++, i++)
-                        fixed_tail_store(&tail, m, i, window_sum(&v, planes, filter, d, h, k));
+                        fixed_tail_store(&tail, m, i,
+                                         window_sum(&v, x, first, filter, d, h, k));
         }
     }
     return true;

@@ -6,6 +6,14 @@
  * Sums are exact in 64 bits and saturate to int32 once. */
 #include "core/run/fixed_tail.h"
 
+/* n elements of t without their zero point. */
+static void take_line(const struct tensor *t, int64_t from, int64_t step, int64_t zero,
+                      int32_t *out, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = arith_clamp(tensor_int(t, from + i * step) - zero, INT32_MIN, INT32_MAX);
+}
+
 bool fixed_linear(const struct kernel_call *c, struct bpu_error *err)
 {
     const struct tensor *x = c->in[0], *w = kernel_param(c, "weight");
@@ -22,17 +30,16 @@ bool fixed_linear(const struct kernel_call *c, struct bpu_error *err)
         return false;
     if (x->shape.dim[x->shape.rank - 1] != k)
         return kernel_unsupported(c, err, "a weight that does not fit");
-    int32_t *data = fixed_centred(c, x, err), *weight = fixed_centred(c, w, err);
-    if (!data || !weight || !fixed_tail_init(c, &w->quant, channels, kernel_in(c, 1), &tail, err))
+    int32_t *weight = ARENA_ARRAY(c->scratch, int32_t, k, err);
+    if (!weight || !fixed_tail_init(c, &w->quant, channels, kernel_in(c, 1), &tail, err))
         return false;
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t m = 0; m < channels; m++) {
-            const int32_t *from = io ? weight + m : weight + m * k;
-            int64_t sum = 0, step = io ? channels : 1;
-            for (int64_t i = 0; i < k; i++)
-                sum += (int64_t)data[row * k + i] * from[i * step];
-            fixed_tail_store(&tail, m, row * channels + m, sum);
-        }
+    fixed_dot_fn *dot = fixed_dot(x->dtype);
+    for (int64_t m = 0; m < channels; m++) {
+        take_line(w, io ? m : m * k, io ? channels : 1, requant_weight_zero(&w->quant, m), weight, k);
+        for (int64_t row = 0; row < rows; row++)
+            fixed_tail_store(&tail, m, row * channels + m,
+                             dot(x, row * k, 1, tensor_zero_point(x, 0), weight, k));
+    }
     return true;
 }
 
@@ -46,13 +53,15 @@ bool fixed_matmul(const struct kernel_call *c, struct bpu_error *err)
     if (!fixed_is_scaled(a) || !fixed_is_scaled(b) || b->quant.count != 1)
         return kernel_unsupported(c, err, "operands of type %s and %s", dtype_name(a->dtype),
                                   dtype_name(b->dtype));
-    int32_t *da = fixed_centred(c, a, err), *db = fixed_centred(c, b, err);
-    if (!da || !db || !fixed_tail_init(c, &b->quant, 1, NULL, &tail, err))
+    if (!fixed_tail_init(c, &b->quant, 1, NULL, &tail, err))
         return false;
     /* A vector is a row on the left and a column on the right; leading axes are broadcast. */
     int64_t m = a->shape.rank > 1 ? a->shape.dim[a->shape.rank - 2] : 1;
     int64_t k = a->shape.dim[a->shape.rank - 1];
     int64_t n = b->shape.rank > 1 ? b->shape.dim[b->shape.rank - 1] : 1;
+    int32_t *column = ARENA_ARRAY(c->scratch, int32_t, k, err);
+    if (!column)
+        return false;
     struct shape lead_a = a->shape, lead_b = b->shape, lead_y = y->shape;
     lead_a.rank = a->shape.rank > 2 ? a->shape.rank - 2 : 0;
     lead_b.rank = b->shape.rank > 2 ? b->shape.rank - 2 : 0;
@@ -61,16 +70,15 @@ bool fixed_matmul(const struct kernel_call *c, struct bpu_error *err)
     fold_walk_init(&walk, &lead_y);
     fold_walk_add(&walk, &lead_a);
     fold_walk_add(&walk, &lead_b);
-    int64_t count = shape_elements(&lead_y), at = 0;
-    for (int64_t l = 0; l < count; l++, fold_walk_next(&walk)) {
-        const int32_t *pa = da + walk.at[0] * m * k, *pb = db + walk.at[1] * k * n;
-        for (int64_t i = 0; i < m; i++)
-            for (int64_t j = 0; j < n; j++) {
-                int64_t sum = 0;
-                for (int64_t q = 0; q < k; q++)
-                    sum += (int64_t)pa[i * k + q] * pb[q * n + j];
-                fixed_tail_store(&tail, 0, at++, sum);
-            }
-    }
+    int64_t count = shape_elements(&lead_y);
+    fixed_dot_fn *dot = fixed_dot(a->dtype);
+    for (int64_t l = 0; l < count; l++, fold_walk_next(&walk))
+        for (int64_t j = 0; j < n; j++) {
+            take_line(b, walk.at[1] * k * n + j, n, tensor_zero_point(b, 0), column, k);
+            for (int64_t i = 0; i < m; i++)
+                fixed_tail_store(&tail, 0, (l * m + i) * n + j,
+                                 dot(a, (walk.at[0] * m + i) * k, 1, tensor_zero_point(a, 0),
+                                     column, k));
+        }
     return true;
 }

@@ -18,20 +18,35 @@ static void close_scratch(void *run)
     arena_fini(&((struct run *)run)->scratch);
 }
 
+void run_note_held(struct run *r)
+{
+    size_t own = r->own ? r->own : arena_taken(r->arena) - r->before;
+    size_t held = own + r->elsewhere + arena_taken(&r->scratch);
+    if (held > r->memory.held)
+        r->memory.held = held;
+}
+
+static void scratch_drop(struct run *r)
+{
+    arena_rewind(&r->scratch, (struct arena_mark){NULL, 0});
+    r->block = 0;
+}
+
 /* Empties the scratch arena; keeps its memory if it is one block, else replaces it by one that is
  * large enough next time.  That this fails is no error: the next kernel asks again. */
 static void scratch_reset(struct run *r)
 {
     struct arena *s = &r->scratch;
-    struct arena_mark empty = {NULL, 0};
-    if (s->used > r->memory.scratch) {
+    size_t taken = arena_taken(s);
+    if (taken > r->memory.scratch) {
+        r->memory.scratch = taken;
+        run_note_held(r);
+    }
+    if (s->used > r->block) {
         struct bpu_error ignored = {0};
-        size_t used = s->used;
-        arena_rewind(s, empty);
-        if (arena_alloc(s, used, &ignored))
-            r->memory.scratch = s->used;
-        else
-            r->memory.scratch = 0;
+        scratch_drop(r);
+        if (arena_reserve(s, taken, &ignored))
+            r->block = s->used;
     }
     if (s->head)
         arena_rewind(s, (struct arena_mark){s->head, 0});
@@ -68,15 +83,15 @@ bool run_prepare(struct run *r, struct run_op *op, run_prepare_fn *prepare, stru
 {
     struct arena *a = r->arena, *s = &r->scratch;
     scratch_begin(r);
-    s->quota /= 4; /* both arenas grow; together they stay below the quota of the job */
+    s->quota /= 2; /* both arenas grow; together they stay below the quota of the job */
     a->quota -= s->quota;
     bool ok = prepare(a, &op->call, r->options.variant, &op->fast, err);
     a->quota += s->quota;
     if (s->fail_after < a->fail_after)
         a->fail_after = s->fail_after;
     s->fail_after = -1;
-    arena_rewind(s, (struct arena_mark){NULL, 0});
-    r->memory.scratch = 0;
+    run_note_held(r);
+    scratch_drop(r);
     if (!ok)
         error_where(err, "%s", op->call.node->name);
     return ok;
@@ -87,14 +102,21 @@ bool run_prepare(struct run *r, struct run_op *op, run_prepare_fn *prepare, stru
 struct run *run_new(struct arena *a, const struct graph *g, const struct run_options *options,
                     struct bpu_error *err)
 {
+    size_t before = arena_taken(a);
     struct run *r = ARENA_NEW(a, struct run, err);
     if (!r)
         return NULL;
     r->arena = a;
+    r->before = before;
     r->graph = g;
     r->options = options ? *options : (struct run_options){.engine = RUN_REFERENCE};
     arena_init(&r->scratch, 0);
-    return arena_on_fini(a, close_scratch, r, err) && run_build(r, err) ? r : NULL;
+    if (!arena_on_fini(a, close_scratch, r, err) || !run_build(r, err))
+        return NULL;
+    r->own = arena_taken(a) - before;
+    scratch_drop(r);
+    r->memory.scratch = 0; /* what was computed once is none of a frame */
+    return r;
 }
 
 struct run_memory run_memory(const struct run *r)

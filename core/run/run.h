@@ -40,10 +40,14 @@ struct run *run_new(struct arena *a, const struct graph *g, const struct run_opt
 bool run_frame(struct run *r, const void *const *inputs, void *const *outputs, run_trace_fn *trace,
                void *ctx, struct bpu_error *err) BPU_CHECKED;
 
-/* Bytes of constants that the run reads, of the planned block, the largest live set, which bounds
- * the plan from below, and of scratch memory that kernels have asked for so far. */
+/* Bytes.  The graph and its file are not the run's, nor is what oneDNN keeps as code. */
 struct run_memory {
-    size_t weights, planned, live, scratch;
+    size_t weights; /* of the constants that the run reads, as the graph stores them */
+    size_t planned; /* of the block in which the values lie */
+    size_t live;    /* of the largest live set: no plan can be smaller */
+    size_t scratch; /* that the hungriest kernel of a frame took so far */
+    size_t held;    /* all that the run held at any time: constants where they lie, copied or packed,
+                       the block, descriptions, tables, scratch */
 };
 struct run_memory run_memory(const struct run *r);
 

@@ -37,7 +37,8 @@ struct build {
     struct plan_item *items;
     int *item_of; /* by root */
     size_t item_count;
-    bool *taken; /* by value index: a constant that some kernel reads */
+    bool *taken;   /* by value index: a constant that some kernel reads in its tensor */
+    bool *counted; /* by value index: a constant that is in memory.weights */
 };
 
 /* ── what is needed ── */
@@ -164,9 +165,10 @@ static bool take_constant(struct build *b, const struct tensor *constant, struct
     if (b->root[i] >= 0 || b->taken[i] || !t->data)
         return true;
     b->taken[i] = true;
-    b->r->memory.weights += t->bytes;
-    if ((uintptr_t)t->data % PLAN_ALIGN == 0)
+    if ((uintptr_t)t->data % PLAN_ALIGN == 0) {
+        b->r->elsewhere += t->bytes;
         return true;
+    }
     void *copy = aligned_alloc_in(b->a, t->bytes, err);
     if (copy && t->bytes)
         memcpy(copy, t->data, t->bytes);
@@ -307,7 +309,9 @@ static void find_last_uses(struct build *b)
     }
 }
 
-static bool place_values(struct build *b, struct bpu_error *err)
+/* Plans the block, which is allocated last: what kernels take while they are prepared is then never
+ * beside it. */
+static bool plan_values(struct build *b, struct bpu_error *err)
 {
     int steps = b->r->op_count + 1;
     assign_roots(b, false);
@@ -328,7 +332,12 @@ static bool place_values(struct build *b, struct bpu_error *err)
         return false;
     b->r->memory.planned = size.total;
     b->r->memory.live = size.live;
-    char *block = aligned_alloc_in(b->a, size.total + FAST_SLACK, err);
+    return true;
+}
+
+static bool place_values(struct build *b, struct bpu_error *err)
+{
+    char *block = aligned_alloc_in(b->a, b->r->memory.planned + FAST_SLACK, err);
     for (int i = 0; block && i < b->g->value_count; i++)
         if (b->root[i] >= 0)
             b->r->tensors[i].data = block + b->items[b->item_of[b->root[i]]].offset;
@@ -380,6 +389,23 @@ static bool make_call(struct build *b, const struct node *n, struct run_op *op,
     return pick_kernel(n, &op->kernel, err);
 }
 
+static void count_weight(struct build *b, const struct value *v)
+{
+    if (!v || b->root[v->index] >= 0 || b->counted[v->index])
+        return;
+    b->counted[v->index] = true;
+    b->r->memory.weights += b->r->tensors[v->index].bytes;
+}
+
+/* The constants that n reads in a frame, whatever form they are kept in. */
+static void count_weights(struct build *b, const struct node *n)
+{
+    for (int i = 0; i < n->input_count; i++)
+        count_weight(b, n->inputs[i]);
+    for (int i = 0; i < n->param_count; i++)
+        count_weight(b, n->params[i].value);
+}
+
 /* The constants among the operands and parameters of op. */
 static bool take_constants(struct build *b, const struct run_op *op, struct bpu_error *err)
 {
@@ -393,17 +419,20 @@ static bool take_constants(struct build *b, const struct run_op *op, struct bpu_
     return true;
 }
 
-/* A fast kernel that has packed the weight, or one of the others, which read all constants in place. */
+/* A fast kernel that has packed weight and bias, or one of the others, which read all constants in
+ * place. */
 static bool pick_fast(struct build *b, struct run_op *op, struct bpu_error *err)
 {
     const struct node *n = op->call.node;
+    for (int i = 0; i < n->input_count; i++)
+        if (n->inputs[i] && !take_constant(b, op->call.in[i], err))
+            return false;
     for (int i = 0; i < n->param_count; i++)
         if (n->params[i].value && strcmp(n->params[i].name, "weight") != 0 &&
-            !take_constant(b, op->call.params[i], err))
+            strcmp(n->params[i].name, "bias") != 0 && !take_constant(b, op->call.params[i], err))
             return false;
     if (!run_prepare(b->r, op, fast_prepare_packed, err))
         return false;
-    b->r->memory.weights += op->fast.packed;
     return op->fast.run ||
            (take_constants(b, op, err) && run_prepare(b->r, op, fast_prepare, err));
 }
@@ -422,7 +451,6 @@ static bool compute_once(struct build *b, const struct node *n, struct bpu_error
         if (!t->data)
             return false;
         b->taken[n->outputs[i]->index] = true;
-        b->r->memory.weights += t->bytes;
     }
     b->r->counts.once++;
     return take_constants(b, &op, err) && run_call(b->r, &op, err);
@@ -449,6 +477,7 @@ static bool make_ops(struct build *b, struct bpu_error *err)
         }
         if (!make_call(b, n, op, err))
             return false;
+        count_weights(b, n);
         if (b->r->options.engine == RUN_FAST ? !pick_fast(b, op, err) : !take_constants(b, op, err))
             return false;
         if (op->fast.run)
@@ -491,31 +520,53 @@ static bool is_step(const struct build *b, int node)
            (b->action[node] == ACT_VIEW && !b->g->nodes[node]->outputs[0]->constant);
 }
 
+/* What only building needs. */
+static bool make_arrays(struct build *b, struct arena *a, struct bpu_error *err)
+{
+    int values = b->g->value_count, nodes = b->g->node_count;
+    b->needed = ARENA_ARRAY(a, bool, values, err);
+    b->action = ARENA_ARRAY(a, unsigned char, nodes, err);
+    b->op_of = ARENA_ARRAY(a, int, nodes, err);
+    b->root = ARENA_ARRAY(a, int, values, err);
+    b->last = ARENA_ARRAY(a, int, values, err);
+    b->items = ARENA_ARRAY(a, struct plan_item, values, err);
+    b->item_of = ARENA_ARRAY(a, int, values, err);
+    b->taken = ARENA_ARRAY(a, bool, values, err);
+    b->counted = ARENA_ARRAY(a, bool, values, err);
+    return b->needed && b->action && b->op_of && b->root && b->last && b->items && b->item_of &&
+           b->taken && b->counted;
+}
+
+static bool build_all(struct build *b, struct bpu_error *err)
+{
+    const struct graph *g = b->g;
+    struct run *r = b->r;
+    find_needed(b);
+    for (int i = 0; i < g->node_count; i++)
+        b->op_of[i] = is_step(b, i) ? r->op_count++ : -1;
+    r->tensors = ARENA_ARRAY(b->a, struct tensor, g->value_count, err);
+    r->ops = ARENA_ARRAY(b->a, struct run_op, r->op_count, err);
+    r->copies = ARENA_ARRAY(b->a, struct run_copy, g->output_count, err);
+    if (!r->tensors || !r->ops || !r->copies || !describe_all(b, err) || !describe_unread(b, err) ||
+        !plan_values(b, err) || !make_ops(b, err) || !place_values(b, err))
+        return false;
+    make_copies(b);
+    return true;
+}
+
 bool run_build(struct run *r, struct bpu_error *err)
 {
-    const struct graph *g = r->graph;
-    struct arena *a = r->arena;
-    struct build b = {.r = r, .g = g, .a = a};
-    b.needed = ARENA_ARRAY(a, bool, g->value_count, err);
-    b.action = ARENA_ARRAY(a, unsigned char, g->node_count, err);
-    b.op_of = ARENA_ARRAY(a, int, g->node_count, err);
-    b.root = ARENA_ARRAY(a, int, g->value_count, err);
-    b.last = ARENA_ARRAY(a, int, g->value_count, err);
-    b.items = ARENA_ARRAY(a, struct plan_item, g->value_count, err);
-    b.item_of = ARENA_ARRAY(a, int, g->value_count, err);
-    b.taken = ARENA_ARRAY(a, bool, g->value_count, err);
-    r->tensors = ARENA_ARRAY(a, struct tensor, g->value_count, err);
-    r->ops = ARENA_ARRAY(a, struct run_op, g->node_count, err);
-    r->copies = ARENA_ARRAY(a, struct run_copy, g->output_count, err);
-    if (!b.needed || !b.action || !b.op_of || !b.root || !b.last || !b.items || !b.item_of || !b.taken ||
-        !r->tensors || !r->ops || !r->copies)
-        return false;
-    find_needed(&b);
-    for (int i = 0; i < g->node_count; i++)
-        b.op_of[i] = is_step(&b, i) ? r->op_count++ : -1;
-    if (!describe_all(&b, err) || !describe_unread(&b, err) || !place_values(&b, err) ||
-        !make_ops(&b, err))
-        return false;
-    make_copies(&b);
-    return true;
+    struct arena *a = r->arena, temporary;
+    struct build b = {.r = r, .g = r->graph, .a = a};
+    arena_init(&temporary, a->quota > a->used ? a->quota - a->used : 0);
+    temporary.fail_after = a->fail_after;
+    bool ok = make_arrays(&b, &temporary, err);
+    size_t taken = arena_taken(&temporary);
+    a->fail_after = temporary.fail_after;
+    r->elsewhere += taken;
+    ok = ok && build_all(&b, err);
+    run_note_held(r);
+    r->elsewhere -= taken;
+    arena_fini(&temporary);
+    return ok;
 }

@@ -30,13 +30,19 @@ struct run {
     struct run_copy *copies; /* by op */
     int copy_count;
     struct arena scratch; /* of kernels: one block that is kept */
+    size_t block;         /* its size; 0: there is none */
     struct run_memory memory;
+    size_t before;   /* that others have taken from the arena */
+    size_t own;      /* that the run has, when it is made; until then 0 */
+    size_t elsewhere; /* not in the arena: constants that are read where they lie, what building takes */
     struct run_counts counts;
 };
 
 /* Fills ops, tensors, copies, memory and counts; constants that the graph leaves to be computed
  * are. */
 bool run_build(struct run *r, struct bpu_error *err) BPU_CHECKED;
+/* Notes in memory.held what the run holds now. */
+void run_note_held(struct run *r);
 /* Calls the kernel of op and gives its scratch back. */
 bool run_call(struct run *r, struct run_op *op, struct bpu_error *err) BPU_CHECKED;
 /* Asks `prepare` for a fast kernel of op; scratch memory of that time is given back to the system. */

@@ -1,14 +1,18 @@
 /* bench_engine: times frames of a network, for tests/bench/engine.py.
  *
- *   bench_engine MODEL SHAPE FRAMES [VARIANT]     one line of JSON on standard output
+ *   bench_engine MODEL SHAPE FRAMES [VARIANT | reference]     one line of JSON on standard output
  *
+ * "held" is what the run counts itself, "resident" by how much the process grew from before the run to its end,
+ * "peak" the most it had: with the file, the graph, the libraries and what the import took.
  * The bound is measured in the same process: products per second of the engine's own inner loop on
  * operands that stay in the first cache. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/import/import.h"
 #include "core/job/prepare.h"
@@ -56,6 +60,19 @@ static double peak(const struct fast_kernels *k)
     return best;
 }
 
+/* Bytes of the process that are in memory now. */
+static long resident(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f) {
+        if (fscanf(f, "%*d %ld", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
 static unsigned char *read_file(const char *path, size_t *size)
 {
     FILE *f = fopen(path, "rb");
@@ -85,8 +102,12 @@ int main(int argc, char **argv)
     struct import_request req = {data, size, argv[1], &shape, 1};
     struct graph *g = data ? import_model(&a, &req, &err) : NULL;
     g = g ? job_executable(&a, g, &err) : NULL;
-    struct run_options options = {.engine = RUN_FAST, .variant = argc > 4 ? argv[4] : NULL};
+    bool reference = argc > 4 && strcmp(argv[4], "reference") == 0;
+    struct run_options options = {.engine = reference ? RUN_REFERENCE : RUN_FAST,
+                                  .variant = argc > 4 && !reference ? argv[4] : NULL};
+    long before = resident();
     struct run *r = g ? run_new(&a, g, &options, &err) : NULL;
+    long made = resident() - before;
     if (!r || g->input_count != 1 || g->output_count != 1 || frames < 1) {
         fprintf(stderr, "%s: %s %s\n", argv[1], err.where, err.message);
         return 1;
@@ -100,7 +121,8 @@ int main(int argc, char **argv)
         in[i] = (float)(i * 7919 % 2000 - 1000) / 400;
     for (int i = 0; i < g->node_count; i++)
         macs += op_macs(g->nodes[i]) > 0 ? op_macs(g->nodes[i]) : 0;
-    for (int i = -3; in && out && times && i < frames; i++) {
+    before = resident() - made;
+    for (int i = reference ? 0 : -3; in && out && times && i < frames; i++) {
         const void *inputs[] = {in};
         void *outputs[] = {out};
         double t = now();
@@ -111,13 +133,18 @@ int main(int argc, char **argv)
         if (i >= 0)
             times[i] = now() - t;
     }
+    long grown = resident() - before;
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
     qsort(times, (size_t)frames, sizeof *times, by_value);
     const struct fast_kernels *k = fast_kernels_find(options.variant);
     struct run_memory m = run_memory(r);
     printf("{\"variant\": \"%s\", \"best_ms\": %.4f, \"median_ms\": %.4f, \"macs\": %lld, "
-           "\"peak_macs_per_s\": %.4g, \"planned\": %zu, \"live\": %zu, \"weights\": %zu}\n",
-           k->name, times[0] * 1e3, times[frames / 2] * 1e3, (long long)macs, peak(k), m.planned,
-           m.live, m.weights);
+           "\"peak_macs_per_s\": %.4g, \"planned\": %zu, \"live\": %zu, \"scratch\": %zu, "
+           "\"weights\": %zu, \"held\": %zu, \"resident\": %ld, \"peak\": %ld}\n",
+           reference ? "reference" : k->name, times[0] * 1e3, times[frames / 2] * 1e3,
+           (long long)macs, reference ? 0 : peak(k), m.planned, m.live, m.scratch, m.weights,
+           m.held, grown, use.ru_maxrss * 1024);
     arena_fini(&a);
     free(data);
     return 0;

@@ -411,7 +411,7 @@ static void folding_matches_doubles(void **state)
                        *b1 = node_param(f->nodes[0], "bias");
     for (int64_t i = 0; i < 4 * 4 * 9; i++) { /* (in 4, out / groups 4, 3, 3) */
         int64_t o = i / 9 % 4 + (i / 36 >= 2 ? 4 : 0);
-        double gamma, beta, mean, var, w, have, bias;
+        double gamma = 0, beta = 0, mean = 0, var = 0, w = 0, have = 0, bias = 0;
         const struct node *n = b->producer;
         assert_true(constant_real(node_param(n, "weight"), o, &gamma) &&
                     constant_real(node_param(n, "bias"), o, &beta) &&

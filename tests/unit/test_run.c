@@ -418,7 +418,7 @@ static void batch_norm_in_place(void **state)
     for (int statistics = 0; statistics < 2; statistics++) {
         struct arena a;
         struct bpu_error err = {0};
-        unsigned char *want, *got;
+        unsigned char *want = NULL, *got = NULL;
         size_t size;
         const int64_t dims[] = {3, 2, 5, 7};
         arena_init(&a, QUOTA);
