@@ -68,7 +68,7 @@ $(BUILD)/libbpuhub.a: $(CORE_OBJ)
 	$(Q)$(AR) rcs $@ $^
 
 # The marches are those that the data files of core/march define.
-MARCH_DATA := $(filter-out core/march/march%,$(wildcard core/march/*.c))
+MARCH_DATA := $(filter-out core/march/march% core/march/machine%,$(wildcard core/march/*.c))
 $(BUILD)/gen/march_list.h: $(MARCH_DATA)
 	@mkdir -p $(@D)
 	{ printf '#define MARCH_LIST(X)'; \
@@ -97,7 +97,8 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The fast engine's loops are written for the vectorizer.
-$(BUILD)/core/run/fast_%.o: ALL_CFLAGS += $(if $(SAN),,-O3)
+$(BUILD)/core/run/fast_%.o $(BUILD)/core/sim/sim_conv.o $(BUILD)/core/sim/sim_matmul.o: \
+    ALL_CFLAGS += $(if $(SAN),,-O3)
 # clang does not come to an end with its checks on loops that are unrolled this far; gcc does.
 ifneq ($(findstring clang,$(CC)),)
 $(BUILD)/core/run/fast_avx512vnni.o $(BUILD)/core/run/fast_avx2.o: \
@@ -158,7 +159,7 @@ test-zoo: $(BUILD)/bpuhub
 bench: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh
 
-lint: $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/march_list.h
+lint: $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/march_list.h $(BUILD)/gen/migrations.inc
 	@CFLAGS="-std=gnu17 -I. -I$(BUILD)/gen $(PKG_CFLAGS)" tests/lint.sh
 
 # ── fuzzing ──

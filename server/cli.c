@@ -134,6 +134,23 @@ bool cli_add_option(struct cli *c, const char *text, struct bpu_error *err)
     return true;
 }
 
+bool cli_set_memory(struct cli *c, const char *text, struct bpu_error *err)
+{
+    char *end;
+    unsigned long mib = strtoul(text, &end, 10);
+    if (!*text || *end || mib == 0 || mib > 1 << 20)
+        return error_set(err, BPU_USAGE, "--memory", "\"%.80s\" is not a number of MiB", text);
+    c->memory = (size_t)mib << 20;
+    return true;
+}
+
+void cli_drop_options(struct cli *c)
+{
+    for (size_t i = 0; i < c->option_count; i++)
+        free((void *)(uintptr_t)c->options[i].key);
+    c->option_count = 0;
+}
+
 const char *cli_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');

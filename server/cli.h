@@ -37,6 +37,10 @@ bool cli_write(const char *path, const struct buf *b, struct bpu_error *err) BPU
 int cli_fail(const struct cli *c, const struct bpu_error *err);
 /* "key=value" into c->options. */
 bool cli_add_option(struct cli *c, const char *text, struct bpu_error *err) BPU_CHECKED;
+/* "MIB" into c->memory. */
+bool cli_set_memory(struct cli *c, const char *text, struct bpu_error *err) BPU_CHECKED;
+/* Frees what cli_add_option() made; models and arenas that refer to it are closed before. */
+void cli_drop_options(struct cli *c);
 /* The base name, as people know the file. */
 const char *cli_base_name(const char *path);
 
@@ -44,8 +48,10 @@ int cli_check(int argc, char **argv);
 int cli_visualize(int argc, char **argv);
 int cli_ops(int argc, char **argv);
 int cli_dump(int argc, char **argv);
+int cli_disasm(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
+int cli_compile(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_run(int argc, char **argv);
 

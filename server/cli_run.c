@@ -1,4 +1,4 @@
-/* bpuhub run: a network over the frames of array files. */
+/* bpuhub run: a network, or a compiled program, over the frames of array files. */
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -9,9 +9,8 @@
 #include "core/base/version.h"
 #include "core/job/load.h"
 #include "core/job/prepare.h"
+#include "core/program/program.h"
 #include "server/cli_run.h"
-
-#define DEFAULT_MEMORY_MIB 4096
 
 static const char usage_text[] =
     "MODEL --input [NAME=]FILE[:KEY] … --output FILE.npz [--trace DIR] [--json FILE|-]\n"
@@ -26,16 +25,13 @@ struct output {
 struct command {
     struct cli cli;
     const char *output, *trace, *json;
-    const char *inputs[RUN_MAX_INPUTS];
-    size_t input_count;
+    struct run_inputs inputs;
     struct run_options options;
     struct cli_file file;
     struct arena arena;
-    struct run_source files[RUN_MAX_INPUTS];
-    struct feed_source sources[RUN_MAX_INPUTS];
-    size_t source_count;
     struct graph *graph;
     struct run *run;
+    struct run_program *program; /* instead of run */
     struct run_feed *feeds;
     struct output *outputs;
     int64_t frames;
@@ -48,32 +44,6 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bpuhub run %s\n", usage_text);
     return 2;
-}
-
-static bool set_engine(struct command *c, const char *name, struct bpu_error *err)
-{
-    if (strcmp(name, "reference") != 0 && strcmp(name, "fast") != 0)
-        return error_set(err, BPU_USAGE, "--engine", "\"%s\" is not reference or fast", name);
-    c->options.engine = strcmp(name, "fast") == 0 ? RUN_FAST : RUN_REFERENCE;
-    return true;
-}
-
-static bool set_memory(struct command *c, const char *text, struct bpu_error *err)
-{
-    char *end;
-    unsigned long mib = strtoul(text, &end, 10);
-    if (!*text || *end || mib == 0 || mib > 1 << 20)
-        return error_set(err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB", text);
-    c->cli.memory = (size_t)mib << 20;
-    return true;
-}
-
-static bool add_input(struct command *c, const char *text, struct bpu_error *err)
-{
-    if (c->input_count == RUN_MAX_INPUTS)
-        return error_set(err, BPU_USAGE, "--input", "more than %d inputs", RUN_MAX_INPUTS);
-    c->inputs[c->input_count++] = text;
-    return true;
 }
 
 /* *exit_code is set when false comes back. */
@@ -95,13 +65,15 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
     while ((opt = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
         bool ok = true;
         switch (opt) {
-        case INPUT: ok = add_input(c, optarg, &err); break;
+        case INPUT:
+            ok = run_inputs_add(&c->inputs, "--input", optarg, RUN_MAX_INPUTS, &err);
+            break;
         case 'o': c->output = optarg; break;
         case TRACE: c->trace = optarg; break;
         case JSON: c->json = optarg; break;
-        case ENGINE: ok = set_engine(c, optarg, &err); break;
+        case ENGINE: ok = run_engine_read(optarg, &c->options.engine, &err); break;
         case OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
-        case MEMORY: ok = set_memory(c, optarg, &err); break;
+        case MEMORY: ok = cli_set_memory(&c->cli, optarg, &err); break;
         case HELP:
             printf("usage: bpuhub run %s\n", usage_text);
             *exit_code = 0;
@@ -131,19 +103,6 @@ static struct graph *load(struct command *c, const struct job_option *options, s
                     count, err);
 }
 
-static bool open_inputs(struct command *c, struct bpu_error *err)
-{
-    for (size_t i = 0; i < c->input_count; i++) {
-        struct run_source *f = &c->files[i];
-        c->source_count++;
-        if (!run_source_open(&c->arena, c->inputs[i], f, err))
-            return false;
-        c->sources[i] = (struct feed_source){
-            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
-    }
-    return true;
-}
-
 /* Shapes that the model leaves open are those of the files. */
 static struct graph *open_model(struct command *c, struct bpu_error *err)
 {
@@ -152,13 +111,15 @@ static struct graph *open_model(struct command *c, struct bpu_error *err)
     size_t count;
     if (!cli_open(c->cli.model, &c->file, err))
         return NULL;
+    if (program_is(c->file.data, c->file.size))
+        return run_program_open(&c->arena, &c->file, &c->program, err);
     struct graph *g = load(c, c->cli.options, c->cli.option_count, &first);
-    if (g || first.code != BPU_SHAPE_NEEDED || !c->source_count) {
+    if (g || first.code != BPU_SHAPE_NEEDED || !c->inputs.count) {
         if (!g)
             *err = first;
         return g;
     }
-    return feed_shape_options(&c->arena, c->sources, c->source_count, c->cli.options,
+    return feed_shape_options(&c->arena, c->inputs.sources, c->inputs.count, c->cli.options,
                               c->cli.option_count, &options, &count, err)
                ? load(c, options, count, err)
                : NULL;
@@ -169,7 +130,8 @@ static bool bind_inputs(struct command *c, struct bpu_error *err)
     struct feed *feeds;
     const struct graph *g = c->graph;
     c->feeds = ARENA_ARRAY(&c->arena, struct run_feed, g->input_count, err);
-    if (!c->feeds || !feed_bind(&c->arena, g, c->sources, c->source_count, &feeds, &c->frames, err))
+    if (!c->feeds ||
+        !feed_bind(&c->arena, g, c->inputs.sources, c->inputs.count, &feeds, &c->frames, err))
         return false;
     for (int i = 0; i < g->input_count; i++)
         if (!run_feed_init(&c->arena, g->inputs[i], &feeds[i], &c->feeds[i], err))
@@ -217,8 +179,9 @@ static bool run_frames(struct command *c, struct run_trace *trace, struct bpu_er
         for (int i = 0; i < g->output_count; i++)
             outputs[i] = c->outputs[i].data + (size_t)f * c->outputs[i].bytes;
         double start = now();
-        if (!run_frame(c->run, inputs, outputs, trace && f == 0 ? run_trace_value : NULL, trace,
-                       err))
+        if (c->program ? !run_program_frame(c->program, inputs, outputs, err)
+                       : !run_frame(c->run, inputs, outputs,
+                                    trace && f == 0 ? run_trace_value : NULL, trace, err))
             return false;
         c->seconds[f] = now() - start;
     }
@@ -295,15 +258,15 @@ static bool write_json(struct command *c, struct bpu_error *err)
     qsort(c->seconds, n, sizeof *c->seconds, by_value);
     json_t *j = json_pack(
         "{s:s, s:{s:s, s:s}, s:{s:s, s:s, s:s}, s:s, s:I, s:{s:f, s:f, s:f, s:f}, "
-        "s:{s:I, s:I, s:I, s:I}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}",
+        "s:{s:I, s:I, s:I, s:I, s:I}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}",
         "schema", "bpuhub.run/1", "tool", "name", BPU_NAME, "version", BPU_VERSION, "model", "id",
         c->file.id, "name", cli_base_name(c->cli.model), "format", c->graph->format, "engine",
         c->options.engine == RUN_FAST ? "fast" : "reference", "frames", (json_int_t)c->frames,
         "time", "total_ms", total * 1e3, "frame_min_ms", c->seconds[0] * 1e3, "frame_median_ms",
         c->seconds[n / 2] * 1e3, "frame_max_ms", c->seconds[n - 1] * 1e3, "memory", "weights_bytes",
         (json_int_t)m.weights, "planned_bytes", (json_int_t)m.planned, "live_bytes",
-        (json_int_t)m.live, "scratch_bytes", (json_int_t)m.scratch, "nodes", "real", k.real,
-        "fixed", k.fixed, "fast", k.fast, "views", k.views, "in_place", k.in_place, "once", k.once);
+        (json_int_t)m.live, "scratch_bytes", (json_int_t)m.scratch, "held_bytes",
+        (json_int_t)m.held, "nodes", "real", k.real, "fixed", k.fixed, "fast", k.fast, "views", k.views, "in_place", k.in_place, "once", k.once);
     char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
     struct buf out;
     buf_init(&out, BUF_DEFAULT_CAP);
@@ -318,10 +281,27 @@ static bool write_json(struct command *c, struct bpu_error *err)
     return ok;
 }
 
+/* A compiled program on the simulator. */
+static bool execute_program(struct command *c, struct bpu_error *err)
+{
+    double start = now();
+    if (c->trace) {
+        error_set(err, BPU_USAGE, "--trace", "a compiled program has no values between its layers");
+        return error_hint(err, "Trace the fixed-point graph that it was compiled from.");
+    }
+    return bind_inputs(c, err) && make_outputs(c, err) && run_frames(c, NULL, err) &&
+           write_outputs(c, err) &&
+           (!c->json || run_program_json(c->program, c->json, &c->file,
+                                         cli_base_name(c->cli.model), c->frames, now() - start,
+                                         err));
+}
+
 static bool execute(struct command *c, struct run_trace *trace, struct bpu_error *err)
 {
-    struct graph *g = open_inputs(c, err) ? open_model(c, err) : NULL;
-    c->graph = g ? job_executable(&c->arena, g, err) : NULL;
+    struct graph *g = run_inputs_open(&c->arena, &c->inputs, err) ? open_model(c, err) : NULL;
+    c->graph = g && !c->program ? job_executable(&c->arena, g, err) : g;
+    if (c->graph && c->program)
+        return execute_program(c, err);
     if (!c->graph || !bind_inputs(c, err))
         return false;
     c->options.keep_all = trace != NULL;
@@ -333,7 +313,7 @@ static bool execute(struct command *c, struct run_trace *trace, struct bpu_error
 
 int cli_run(int argc, char **argv)
 {
-    struct command c = {.cli = {.command = "run", .memory = (size_t)DEFAULT_MEMORY_MIB << 20},
+    struct command c = {.cli = {.command = "run", .memory = RUN_MEMORY},
                         .options = {.engine = RUN_FAST}};
     struct bpu_error err = {0};
     struct run_trace trace = {0};
@@ -344,10 +324,8 @@ int cli_run(int argc, char **argv)
     code = execute(&c, c.trace ? &trace : NULL, &err) ? 0 : cli_fail(&c.cli, &err);
     run_trace_drop(&trace);
     arena_fini(&c.arena);
-    for (size_t i = 0; i < c.source_count; i++)
-        run_source_close(&c.files[i]);
+    run_inputs_close(&c.inputs);
     cli_close(&c.file);
-    for (size_t i = 0; i < c.cli.option_count; i++)
-        free((void *)(uintptr_t)c.cli.options[i].key); /* cli_add_option() made it */
+    cli_drop_options(&c.cli);
     return code;
 }

@@ -1,4 +1,4 @@
-/* cli_run: the parts of `bpuhub run`. */
+/* cli_run: the parts of `bpuhub run`, which the other commands that compute frames take as well. */
 #ifndef BPU_SERVER_CLI_RUN_H
 #define BPU_SERVER_CLI_RUN_H
 
@@ -9,12 +9,21 @@
 /* ── inputs (cli_run_input.c) ── */
 
 #define RUN_MAX_INPUTS 64
+#define RUN_MEMORY ((size_t)4096 << 20) /* without --memory */
 
 /* One --input [NAME=]FILE[:KEY] with its file read. */
 struct run_source {
     char *name, *path, *key; /* name and key: NULL if not given */
     struct cli_file file;
     struct array_file arrays;
+};
+
+/* The files of one option that may be given many times. */
+struct run_inputs {
+    const char *texts[RUN_MAX_INPUTS];
+    struct run_source files[RUN_MAX_INPUTS];
+    struct feed_source sources[RUN_MAX_INPUTS]; /* as many as are opened */
+    size_t count, opened;
 };
 
 /* What an input of the graph gets, frame by frame. */
@@ -29,6 +38,13 @@ struct run_feed {
 bool run_source_open(struct arena *a, const char *text, struct run_source *s,
                      struct bpu_error *err) BPU_CHECKED;
 void run_source_close(struct run_source *s);
+/* BPU_USAGE if `option` was given `most` times before. */
+bool run_inputs_add(struct run_inputs *in, const char *option, const char *text, size_t most,
+                    struct bpu_error *err) BPU_CHECKED;
+bool run_inputs_open(struct arena *a, struct run_inputs *in, struct bpu_error *err) BPU_CHECKED;
+void run_inputs_close(struct run_inputs *in);
+/* The argument of --engine. */
+bool run_engine_read(const char *text, enum run_engine *out, struct bpu_error *err) BPU_CHECKED;
 /* False with *err: the array's type does not suit the input v. */
 bool run_feed_init(struct arena *a, const struct value *v, const struct feed *feed,
                    struct run_feed *f, struct bpu_error *err) BPU_CHECKED;
@@ -51,6 +67,19 @@ run_trace_fn run_trace_value; /* ctx: struct run_trace */
 bool run_trace_end(struct run_trace *t, struct bpu_error *err) BPU_CHECKED;
 /* Removes what is not complete. */
 void run_trace_drop(struct run_trace *t);
+
+/* ── compiled programs (cli_run_program.c) ── */
+
+struct run_program;
+/* Reads a program; the graph has its inputs and outputs, and no nodes. */
+struct graph *run_program_open(struct arena *a, const struct cli_file *f, struct run_program **out,
+                               struct bpu_error *err) BPU_CHECKED;
+bool run_program_frame(struct run_program *r, const void *const *inputs, void *const *outputs,
+                       struct bpu_error *err) BPU_CHECKED;
+/* --json */
+bool run_program_json(const struct run_program *r, const char *path, const struct cli_file *f,
+                      const char *name, int64_t frames, double seconds,
+                      struct bpu_error *err) BPU_CHECKED;
 
 /* An array of the bytes of t; bfloat16, which NumPy lacks, as float32 in the arena. */
 bool run_array_of(struct arena *a, const char *name, const struct shape *shape, enum dtype dtype,

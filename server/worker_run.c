@@ -191,8 +191,7 @@ static bool start(struct run *r, struct arena *a, struct bpu_error *err)
         .sandbox = w->sandbox,
         .limits = {.memory = w->o.job_memory,
                    .cpu_seconds = w->o.job_cpu_seconds,
-                   .namespaces = w->o.namespaces,
-                   .generated_code = job_kind_floats(j->kind)},
+                   .namespaces = w->o.namespaces},
         .note = w->note,
         .job = w->o.job,
         .request = {.kind = j->kind,
@@ -207,6 +206,7 @@ static bool start(struct run *r, struct arena *a, struct bpu_error *err)
     };
     if (!options_read(j->options, a, &c.request, err) || !files_open(r, &c, err))
         goto out;
+    c.limits.generated_code = job_floats(&c.request);
     if (c.limits.generated_code)
         w->o.warm_up_floats();
     if (pipe2(pipes, O_CLOEXEC) != 0) {

@@ -67,6 +67,8 @@ export const report = (id, signal) => get_json(job_path(id, '/report'), { signal
 /** Made by the server when first asked for. */
 export const drawing = async (id, signal) =>
     (await request(job_path(id, '/graph.svg'), { signal })).text();
+export const artifact_text = async (id, name, signal) =>
+    (await request(job_path(id, `/artifacts/${encodeURIComponent(name)}`), { signal })).text();
 export const job_cancel = (id) => request(job_path(id, '/cancel'), { method: 'POST' });
 export const job_retry = (id) => request(job_path(id, '/retry'), { method: 'POST' });
 export const job_delete = (id) => request(job_path(id), { method: 'DELETE' });

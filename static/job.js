@@ -15,6 +15,7 @@ const STAGES = {
     calibrate: 'Calibrating',
     'compare observers': 'Comparing the ways to choose scales',
     convert: 'Converting to integers',
+    compile: 'Compiling',
     compare: 'Comparing with float',
     float: 'Running in float',
     fixed: 'Running in fixed point',
@@ -24,8 +25,13 @@ const STAGES = {
     draw: 'Drawing',
     store: 'Storing the results',
 };
-const KINDS = { quantize: 'Quantize', evaluate: 'Evaluate' };
-const WORK = { quantize: 'Quantizing', evaluate: 'Evaluating', visualize: 'Drawing' };
+const KINDS = { quantize: 'Quantize', evaluate: 'Evaluate', compile: 'Compile' };
+const WORK = {
+    quantize: 'Quantizing',
+    evaluate: 'Evaluating',
+    compile: 'Compiling',
+    visualize: 'Drawing',
+};
 const FAULTS_OF_INPUT = new Set([
     'unrecognised_format',
     'bad_model',

@@ -1,4 +1,4 @@
-// kinds: what is to be done with a model, and the files that it takes: calibration data, a test set, labels.
+// kinds: what is to be done with a model, and what that takes: calibration data, a test set, labels, a level.
 
 import { h, bytes } from './dom.js';
 
@@ -21,7 +21,41 @@ const KINDS = [
             CALIBRATION,
         ],
     },
+    {
+        name: 'compile',
+        title: 'Compile',
+        submit: 'Compile the model',
+        files: [{ ...CALIBRATION, hint: 'Without, a float network gets placeholder scales: real speed, no results.' }],
+        choices: [
+            {
+                name: 'opt',
+                label: 'Level',
+                values: [
+                    ['', 'O2, the usual'],
+                    ['0', 'O0, layer by layer'],
+                    ['1', 'O1, maps stay on chip'],
+                    ['3', 'O3, searched'],
+                    ['fast', 'fast, least time'],
+                    ['ddr', 'ddr, least traffic'],
+                ],
+            },
+            { name: 'cores', label: 'Cores', values: [['', '1'], ['2', '2']] },
+        ],
+    },
 ];
+
+function choice_field(c) {
+    return h(
+        'div',
+        { class: 'field' },
+        h('label', { for: `f-${c.name}` }, c.label),
+        h(
+            'select',
+            { id: `f-${c.name}`, class: 'choice', 'data-option': c.name },
+            c.values.map(([value, text]) => h('option', { value }, text)),
+        ),
+    );
+}
 
 function file_field(f) {
     const id = `f-${f.name}`;
@@ -68,7 +102,11 @@ export function kind_picker(onchange) {
     let kind = KINDS[0];
     const choose = (name) => {
         kind = KINDS.find((k) => k.name === name);
-        files.replaceChildren(...kind.files.map(file_field));
+        const choices = (kind.choices ?? []).map(choice_field);
+        files.replaceChildren(
+            ...(choices.length ? [h('div', { class: 'data-row' }, choices)] : []),
+            ...kind.files.map(file_field),
+        );
         onchange(kind);
     };
     const element = h(
@@ -102,9 +140,16 @@ export function kind_picker(onchange) {
     return {
         element,
         kind: () => kind,
+        /** {option: value} of what was chosen beside files. */
+        options: () =>
+            Object.fromEntries(
+                [...files.querySelectorAll('.choice')]
+                    .filter((c) => c.value)
+                    .map((c) => [c.dataset.option, c.value]),
+            ),
         /** [{option, array, file}] of the fields that hold one. */
         files: () =>
-            [...files.querySelectorAll('.data-row')]
+            [...files.querySelectorAll('.data-row:has(.data-file)')]
                 .map((row) => ({
                     option: row.querySelector('.data-file').dataset.option,
                     file: row.querySelector('.data-file').files[0],

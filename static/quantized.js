@@ -9,10 +9,10 @@ const POOR_DB = 20;
 const BINS = 160;
 const SVG = 'http://www.w3.org/2000/svg';
 
-const missing = (v) => (v && v.availability === 'unavailable' ? (v.reason ?? '') : null);
-const known = (v) => typeof v === 'number';
+export const missing = (v) => (v && v.availability === 'unavailable' ? (v.reason ?? '') : null);
+export const known = (v) => typeof v === 'number';
 
-function figure(v, text) {
+export function figure(v, text) {
     return known(v)
         ? text(v)
         : h('span', { class: 'muted', title: missing(v) ?? 'not known' }, '–');
@@ -22,12 +22,12 @@ const db = (v) =>
     figure(v, (x) =>
         h('span', { class: x < POOR_DB ? 'poor' : null }, `${x.toFixed(1)} dB`),
     );
-const percent = (v, digits = 2) => figure(v, (x) => `${(100 * x).toFixed(digits)} %`);
+export const percent = (v, digits = 2) => figure(v, (x) => `${(100 * x).toFixed(digits)} %`);
 const order = (v, otherwise = Infinity) => (known(v) ? v : otherwise);
 
 // ── above: the figures ──
 
-function stat(label, key, text, kind = 'plain') {
+export function stat(label, key, text, kind = 'plain') {
     return h(
         'li',
         { class: `stat stat-${kind}`, 'data-stat': key },
@@ -36,7 +36,7 @@ function stat(label, key, text, kind = 'plain') {
     );
 }
 
-function card({ title, march, text, stats, links, notes }) {
+export function card({ title, march, text, stats, links, notes }) {
     return h(
         'section',
         { class: 'verdict verdict-plain', id: 'figures' },
@@ -64,7 +64,7 @@ function card({ title, march, text, stats, links, notes }) {
     );
 }
 
-function file_link(job, name, text) {
+export function file_link(job, name, text) {
     if (!job.artifacts?.some((a) => a.name === name)) return null;
     return h(
         'a',
@@ -103,7 +103,7 @@ export function histogram(data) {
     return svg;
 }
 
-function panel(caption, columns, rows, below) {
+export function panel(caption, columns, rows, below) {
     const table = table_new({ columns, caption });
     table.set(rows);
     return h(
@@ -126,7 +126,7 @@ const layer_name = {
     ],
 };
 const dtype = { key: 'dtype', label: 'Type', value: (l) => l.dtype, cell: (l) => l.dtype };
-const column = (key, label, get, show, otherwise) => ({
+export const column = (key, label, get, show, otherwise) => ({
     key,
     label,
     cls: 'col-number',

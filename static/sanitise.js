@@ -104,8 +104,8 @@ function clean_sheet(css, scope) {
 }
 
 /** SVG text in; {svg, sheet} out: a clean <svg> element of this document and a style sheet for it that the caller
- * adopts. Throws if the text is not an SVG drawing. */
-export function sanitised_svg(text) {
+ * adopts; its rules stand below `scope`. Throws if the text is not an SVG drawing. */
+export function sanitised_svg(text, scope = '.bpu-drawing') {
     const styles = [];
     const bare = text.replace(/<style[^>]*>([^<]*)<\/style>/g, (_, css) => {
         styles.push(css);
@@ -132,5 +132,5 @@ export function sanitised_svg(text) {
             if (child.nodeType === Node.ELEMENT_NODE) work.push([child, made]);
         }
     }
-    return { svg: root, sheet: clean_sheet(styles.join('\n'), '.bpu-drawing') };
+    return { svg: root, sheet: clean_sheet(styles.join('\n'), scope) };
 }

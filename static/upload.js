@@ -184,6 +184,7 @@ export function upload_card(signal) {
                 march,
                 project: data.get('project').trim(),
                 options: {
+                    ...picker.options(),
                     ...parse_pairs(data.get('extra'), 'the options'),
                     ...shape_options(shapes),
                 },

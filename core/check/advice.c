@@ -162,11 +162,11 @@ static bool conv_of(const struct subject *s, struct conv *v)
 }
 
 /* The native block that pads the output least. */
-static const struct block *block_of(const struct figures *f, const struct conv *v)
+static const struct machine_block *block_of(const struct figures *f, const struct conv *v)
 {
-    const struct block *best = NULL;
+    const struct machine_block *best = NULL;
     double least = 0;
-    for (const struct block *b = f->blocks; b && b->h > 0; b++) {
+    for (const struct machine_block *b = f->blocks; b && b->h > 0; b++) {
         int64_t c = padded(v->outputs, f->out_multiple) * v->groups;
         double size = (double)padded(v->out.h, b->h) * (double)padded(v->out.w, b->w) *
                       (double)padded(c, b->c);
@@ -240,7 +240,7 @@ static bool advise_tiny(const struct subject *s, const struct conv *v, const str
 }
 
 static bool advise_channels(const struct subject *s, const struct conv *v, bool inputs,
-                            int64_t multiple, const struct block *block, double total_us)
+                            int64_t multiple, const struct machine_block *block, double total_us)
 {
     struct checker *c = s->c;
     bool by_block = block != NULL;
@@ -296,7 +296,7 @@ static bool advise_conv(const struct subject *s, bool has_map)
     /* A depthwise layer is advertised to run near 100 %: its channels are not padded per group. */
     int64_t in = depthwise ? v.in : padded(v.in, f->in_multiple);
     int64_t outputs = depthwise ? v.outputs : padded(v.outputs, f->out_multiple);
-    const struct block *b = has_map ? block_of(f, &v) : NULL;
+    const struct machine_block *b = has_map ? block_of(f, &v) : NULL;
     struct map to = v.out;
     if (b) {
         to.h = padded(to.h, b->h);

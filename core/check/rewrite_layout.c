@@ -10,9 +10,9 @@
 bool find_linear(struct finder *f)
 {
     const struct node *n = f->s->n;
-    const struct value *read =
-        n->inputs[0] ? value_source(n->inputs[0]) : NULL; /* past a dropout */
-    const struct node *before = read ? read->producer : NULL;
+    if (!node_input(n, 0))
+        return false;
+    const struct node *before = value_source(n->inputs[0])->producer; /* past a dropout */
     int64_t in = node_int(n, "in_features", -1), out = node_int(n, "out_features", -1);
     const struct value *w = node_param(n, "weight");
     if (in < 1 && w && w->shape.rank == 2) {

@@ -15,4 +15,15 @@
 bool draw_svg(const struct graph *g, const struct check_result *r, struct buf *out,
               struct bpu_error *err) BPU_CHECKED;
 
+/* What a heat map colours boxes by. */
+struct draw_heat {
+    const double *share;        /* by node of g: of the whole, 0 … 1; below 0: nothing is known */
+    const char *const *figures; /* by node: "41.2 us", or NULL */
+    const char *what;           /* "of the time of one run" */
+};
+
+/* The drawing with its boxes coloured by share, from pale to dark. */
+bool draw_heat_svg(const struct graph *g, const struct draw_heat *heat, struct buf *out,
+                   struct bpu_error *err) BPU_CHECKED;
+
 #endif

@@ -98,6 +98,9 @@ static bool node_texts(struct build *b, struct box *x, struct bpu_error *err)
     struct buf line;
     buf_init(&line, 4096);
     label_attributes(x->node, &line);
+    if (b->s->heat && b->s->heat->share[x->node->index] >= 0)
+        buf_printf(&line, "%s%.3g %%", line.size ? " \xC2\xB7 " : "",
+                   100 * b->s->heat->share[x->node->index]);
     x->title = text_fit_start(b->arena, label_op(x->node->op_name), FONT_OP, BOX_TEXT_MAX, err);
     x->detail = text_fit_start(b->arena, buf_str(&line), FONT_ATTR, BOX_TEXT_MAX, err);
     x->name = text_fit_end(b->arena, x->node->name, FONT_NAME, 150, err);
@@ -452,9 +455,11 @@ static bool label_nets(struct build *b, struct bpu_error *err)
 }
 
 bool scene_new(struct scene *s, const struct graph *g, const struct check_result *r,
-               struct arena *a, struct bpu_error *err)
+               const struct draw_heat *heat, struct arena *a, struct bpu_error *err)
 {
-    *s = (struct scene){.graph = g, .check = r, .arena = a, .orphans = -1};
+    *s = (struct scene){.graph = g, .check = r, .heat = heat, .arena = a, .orphans = -1};
+    for (int i = 0; heat && i < g->node_count; i++)
+        s->hottest = fmax(s->hottest, heat->share[i]);
     struct build b = {.s = s, .arena = a};
     /* Each box may get one FAR box above it, and that one a net. */
     size_t boxes =

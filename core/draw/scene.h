@@ -10,6 +10,7 @@
 #define BPU_DRAW_SCENE_H
 
 #include "core/check/check.h"
+#include "core/draw/draw.h"
 #include "core/draw/layout.h"
 
 /* Font sizes and line heights of the drawing, in CSS pixels. */
@@ -45,6 +46,8 @@ struct net {
 struct scene {
     const struct graph *graph;
     const struct check_result *check; /* may be NULL */
+    const struct draw_heat *heat;     /* may be NULL */
+    double hottest;                   /* the largest share */
     struct arena *arena;
     struct box *boxes;
     struct net *nets;
@@ -62,9 +65,9 @@ struct far_line {
     int net, next;
 };
 
-/* Everything but the places; layout has ranks. */
+/* Everything but the places; layout has ranks.  r and heat may be NULL. */
 bool scene_new(struct scene *s, const struct graph *g, const struct check_result *r,
-               struct arena *a, struct bpu_error *err) BPU_CHECKED;
+               const struct draw_heat *heat, struct arena *a, struct bpu_error *err) BPU_CHECKED;
 /* "1x64x56x56 qint8" of a value, as judged. */
 const char *scene_value_text(const struct scene *s, const struct value *v,
                              struct bpu_error *err) BPU_CHECKED;

@@ -185,7 +185,10 @@ static void open_box(const struct scene *s, int i, struct buf *out)
                         : x->verdict == NODE_LEGAL  ? NULL
                         : x->induced                ? "n ind"
                                                     : "n bad";
-    if (class)
+    int heat = x->kind == BOX_NODE && s->heat ? svg_heat_level(s, x->node) : -1;
+    if (heat >= 0)
+        buf_printf(out, "<g class=\"n h%d\"", heat);
+    else if (class)
         buf_printf(out, "<g class=\"%s\"", class);
     else
         buf_printf(out, "<g class=\"n k-%s\"", svg_op_class(x->node));
@@ -194,6 +197,8 @@ static void open_box(const struct scene *s, int i, struct buf *out)
         text_attribute(out, "data-node", x->node->name);
         text_attribute(out, "data-op", x->node->op_name);
         buf_printf(out, " data-verdict=\"%s\"", x->verdict == NODE_ILLEGAL ? "illegal" : state);
+        if (heat >= 0)
+            buf_printf(out, " data-share=\"%.6f\"", s->heat->share[x->node->index]);
         if (x->verdict == NODE_ILLEGAL)
             buf_printf(out, " data-cause=\"%s\"", x->induced ? "induced" : "direct");
     } else if (x->value) {
@@ -303,7 +308,7 @@ void svg_write(const struct scene *s, struct buf *out)
         buf_printf(out, ": %d legal, %d illegal, %d folded on %s", s->check->legal_count,
                    s->check->illegal_count, s->check->folded_count, march_name(s->check->march));
     buf_puts(out, ".</desc>\n");
-    svg_style(out);
+    svg_style(s, out);
     buf_puts(out, "<rect class=\"bg\" width=\"100%\" height=\"100%\"/>\n");
     buf_add(out, buf_str(&head), head.size);
     buf_puts(out, "<g class=\"graph\" transform=\"translate(");

@@ -37,6 +37,33 @@ const char *svg_op_class(const struct node *n)
     return classes[n->op && n->op->class < OPC_COUNT ? n->op->class : OPC_OTHER].name;
 }
 
+/* Fill and line of a heat map, from cold to hot; the same on a dark page. */
+static const struct {
+    const char *fill, *line;
+} heat[SVG_HEAT_LEVELS] = {
+    {"#fffbea", "#d8d0b0"}, {"#fff0c2", "#d9c48a"}, {"#ffdf97", "#d9b066"}, {"#ffc671", "#d69a4a"},
+    {"#ffa65c", "#cf7f38"}, {"#f67d52", "#bf5a34"}, {"#dc5250", "#a33638"}, {"#a92f52", "#7c1f3b"},
+};
+enum { HEAT_DARK = 6 }; /* from here on text is white */
+
+int svg_heat_level(const struct scene *s, const struct node *n)
+{
+    double share = s->heat->share[n->index];
+    if (share < 0)
+        return -1;
+    int level = s->hottest > 0 ? (int)(share / s->hottest * SVG_HEAT_LEVELS) : 0;
+    return level < SVG_HEAT_LEVELS ? level : SVG_HEAT_LEVELS - 1;
+}
+
+static void heat_rules(struct buf *out)
+{
+    for (int i = 0; i < SVG_HEAT_LEVELS; i++)
+        buf_printf(out,
+                   ".bpu-drawing .h%d .b{fill:%s;stroke:%s}\n.bpu-drawing .h%d .t,.bpu-drawing "
+                   ".h%d .d,.bpu-drawing .h%d .m{fill:%s}\n",
+                   i, heat[i].fill, heat[i].line, i, i, i, i < HEAT_DARK ? "#14202c" : "#fff");
+}
+
 static void rules(struct buf *out, bool dark)
 {
     for (int i = 0; i < OPC_COUNT; i++)
@@ -112,7 +139,7 @@ static void rules(struct buf *out, bool dark)
         buf_printf(out, ".bpu-drawing %s\n", list[i]);
 }
 
-void svg_style(struct buf *out)
+void svg_style(const struct scene *s, struct buf *out)
 {
     buf_puts(
         out,
@@ -145,7 +172,10 @@ void svg_style(struct buf *out)
     rules(out, false);
     buf_puts(out, "@media screen and (prefers-color-scheme:dark){\n");
     rules(out, true);
-    buf_puts(out, "}\n</style>\n");
+    buf_puts(out, "}\n");
+    if (s->heat)
+        heat_rules(out);
+    buf_puts(out, "</style>\n");
 }
 
 /* ── head line ───────────────────────────────────────────────────────────────────────────── */
@@ -194,9 +224,26 @@ static void legend_entry(struct pen *p, const char *class, const char *text)
     p->widest = fmax(p->widest, p->x);
 }
 
+/* One entry per colour, with the share from which on it is used. */
+static void legend_heat(const struct scene *s, struct pen *p)
+{
+    char class[] = "n h0", text[96];
+    for (int i = 0; i < SVG_HEAT_LEVELS; i++) {
+        class[3] = (char)('0' + i);
+        snprintf(text, sizeof text, "%.3g %%%s%.60s", 100 * s->hottest * i / SVG_HEAT_LEVELS,
+                 i + 1 < SVG_HEAT_LEVELS ? "" : " and more ",
+                 i + 1 < SVG_HEAT_LEVELS ? "" : s->heat->what);
+        legend_entry(p, class, text);
+    }
+}
+
 /* Says what is there and nothing else. Moves the pen to the last line. */
 static void legend(const struct scene *s, struct pen *p)
 {
+    if (s->heat) {
+        legend_heat(s, p);
+        return;
+    }
     bool present[OPC_COUNT] = {false}, bad = false, induced = false;
     bool tags = false, far = false, marks = false;
     for (int i = 0; i < s->layout.box_count; i++) {
@@ -306,7 +353,8 @@ double svg_header(const struct scene *s, struct buf *out, double *width)
                  r->error_count, r->warning_count, r->advice_count,
                  r->assumed_dtypes ? " \xC2\xB7 float model, judged as if quantized" : "");
     else
-        snprintf(line, sizeof line, "%d nodes, not checked", s->graph->node_count);
+        snprintf(line, sizeof line, "%d nodes, %s", s->graph->node_count,
+                 s->heat ? "coloured by their share of the time" : "not checked");
     text_at(out, SVG_MARGIN, y += 22, "s d", line);
     *width = fmax(*width, SVG_MARGIN + text_width(line, 12, false));
     y += 24;

@@ -115,6 +115,12 @@ void svg_box_tooltip(const struct scene *s, int box, struct buf *out)
     const struct box *x = &s->boxes[box];
     if (x->kind == BOX_NODE) {
         node_lines(s, x->node, out);
+        if (s->heat && s->heat->share[x->node->index] >= 0)
+            buf_printf(out, "\n%.3g %% %s", 100 * s->heat->share[x->node->index], s->heat->what);
+        if (s->heat && s->heat->figures && s->heat->figures[x->node->index]) {
+            buf_puts(out, "\n");
+            svg_text_short(out, s->heat->figures[x->node->index]);
+        }
         if (x->verdict == NODE_FOLDED)
             buf_printf(out, "\nfolded: %s", fold_text(x->node->fold));
         finding_lines(s, x->first_finding, out);

@@ -106,18 +106,21 @@ static bool run_visualize(struct job_work *r)
     return out && draw_svg(r->graph, result, out, r->err);
 }
 
+enum floats { FLOATS_NEVER, FLOATS_ALWAYS, FLOATS_OVER_FILES /* if an option names a file */ };
+
 /* One row per kind. */
 static const struct kind {
     const char *name;
     job_kind_fn *run;
     bool reads; /* it reads the model itself */
-    bool floats;
+    enum floats floats;
     const char *files[JOB_MAX_FILES]; /* options that name files */
 } kinds[] = {
-    {"check", run_check, false, false, {NULL}},
-    {"visualize", run_visualize, false, false, {NULL}},
-    {"quantize", kind_quantize, true, true, {"calibration"}},
-    {"evaluate", kind_evaluate, true, true, {"calibration", "data", "labels"}},
+    {"check", run_check, false, FLOATS_NEVER, {NULL}},
+    {"visualize", run_visualize, false, FLOATS_NEVER, {NULL}},
+    {"quantize", kind_quantize, true, FLOATS_ALWAYS, {"calibration"}},
+    {"evaluate", kind_evaluate, true, FLOATS_ALWAYS, {"calibration", "data", "labels"}},
+    {"compile", kind_compile, true, FLOATS_OVER_FILES, {"calibration"}},
 };
 
 static const struct kind *kind_find(const char *name)
@@ -133,10 +136,15 @@ bool job_kind_known(const char *kind)
     return kind_find(kind) != NULL;
 }
 
-bool job_kind_floats(const char *kind)
+bool job_floats(const struct job_request *q)
 {
-    const struct kind *k = kind_find(kind);
-    return k && k->floats;
+    const struct kind *k = kind_find(q->kind);
+    if (!k || k->floats != FLOATS_OVER_FILES)
+        return k && k->floats == FLOATS_ALWAYS;
+    for (size_t i = 0; i < q->option_count; i++)
+        if (job_option_file(q->kind, q->options[i].key))
+            return true;
+    return false;
 }
 
 bool job_option_file(const char *kind, const char *key)

@@ -25,7 +25,7 @@ struct job_file {
 #define JOB_MAX_FILES 4
 
 struct job_request {
-    const char *kind;  /* "check", "visualize", "quantize"; see job_kind_known() */
+    const char *kind;  /* "check", "visualize", "quantize" …; see job_kind_known() */
     const char *march; /* "bernoulli2" or "bayes", any case; may be NULL for visualize */
     const char *model_id;   /* SHA-256 of the bytes in hex, for the reports */
     const char *model_name; /* the file name as the user knows it */
@@ -55,8 +55,9 @@ typedef void job_progress_fn(void *ctx, const char *stage, double done);
 
 /* True if job_run can do this kind in this version. */
 bool job_kind_known(const char *kind);
-/* True if the kind computes in float: on oneDNN, whose kernels are generated at run time. */
-bool job_kind_floats(const char *kind);
+/* True if the job computes in float: on oneDNN, whose kernels are generated at run time.  Kind and options
+ * decide. */
+bool job_floats(const struct job_request *q);
 /* True if jobs of this kind take the option `key` as a file: its value is the file's SHA-256 in hex,
  * with :NAME behind it for one array of several. */
 bool job_option_file(const char *kind, const char *key);
@@ -67,7 +68,9 @@ bool job_file_value(const char *value, char sha256[65], const char **array);
  * fills *out, which the caller releases with job_result_fini(); on failure *err says what and
  * where, and *out is empty. Artifacts of a check: report.json, model.json; of visualize: graph.svg,
  * model.json; of quantize: report.json, report.html, fixed.bpug, graph.svg, calibration.data.json,
- * model.json; of evaluate: report.json, report.html, a data.json per file, model.json.  model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
+ * model.json; of evaluate: report.json, report.html, a data.json per file, model.json; of compile: model.bpu,
+ * report.json, report.html, memory.svg, schedule.svg, graph.svg, a data.json per file, model.json, and
+ * of an illegal model only the report of its check.  model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
  * OPTION.data.json {"arrays": [{"name", "shape", "dtype"}]} of a file. */
 bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,

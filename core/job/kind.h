@@ -35,6 +35,10 @@ job_kind_fn kind_quantize;
 bool kind_file(struct job_work *w, const char *option, struct feed_source *out,
                bool *found) BPU_CHECKED;
 
+/* ── kind_compile.c ── */
+
+job_kind_fn kind_compile;
+
 /* ── kind_evaluate.c ── */
 
 job_kind_fn kind_evaluate;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/import/import.h"
+#include "core/job/compile_model.h"
 #include "core/job/kind.h"
 #include "core/job/quantize.h"
 #include "core/ops/op.h"
@@ -21,10 +22,9 @@ static bool starts_with(const char *s, const char *prefix)
 
 static bool option_known(const char *key)
 {
-    return starts_with(key, "input.") || starts_with(key, "dtype.") ||
-           starts_with(key, "input_source.") || strcmp(key, "input_source") == 0 ||
-           strcmp(key, "advice") == 0 || strcmp(key, "report") == 0 || quantize_option(key) ||
-           evaluate_option(key);
+    return starts_with(key, "input.") || starts_with(key, "dtype.") || strcmp(key, "advice") == 0 ||
+           strcmp(key, "report") == 0 || quantize_option(key) || evaluate_option(key) ||
+           compile_option(key); /* input_source is one of these */
 }
 
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,
@@ -38,11 +38,11 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
         if (!option_known(options[i].key)) {
             error_set(err, BPU_BAD_OPTION, options[i].key, "there is no option \"%s\"",
                       options[i].key);
-            error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE=qint16, "
-                            "input_source[.NAME]=ddr|pyramid|resizer and advice=MICROSECONDS; of "
-                            "quantization calibration, calibration.scale, .mean, .std and .frames, "
-                            "qconfig and compare.frames; of evaluation data, labels, "
-                            "data.scale, …, output, layer.frames, suggest and seconds.");
+            error_hint(err, "Options are input.NAME=1x3x224x224[:qint8], dtype.NODE, input_source[.NAME] "
+                            "and advice; of quantization calibration, calibration.scale, .mean, .std "
+                            "and .frames, qconfig and compare.frames; of evaluation data, labels, "
+                            "data.scale, output, layer.frames, suggest and seconds; of compilation "
+                            "opt, balance_factor, cores, jobs, input_layout and output_layout.");
             return NULL;
         }
         if (starts_with(options[i].key, "input."))

@@ -14,6 +14,12 @@ static bool has_quantized_maps(const struct graph *g)
     return false;
 }
 
+bool job_is_fixed(const struct graph *g)
+{
+    struct bpu_error no = {0};
+    return has_quantized_maps(g) && quant_verify(g, &no);
+}
+
 struct graph *job_executable(struct arena *a, struct graph *g, struct bpu_error *err)
 {
     struct bpu_error no = {0};

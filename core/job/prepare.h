@@ -9,5 +9,7 @@
  * converted with the scales of its file: a new graph in the arena, with inputs and outputs of the
  * same names. */
 struct graph *job_executable(struct arena *a, struct graph *g, struct bpu_error *err) BPU_CHECKED;
+/* True if g is such a fixed-point graph already: its integers are taken as they are. */
+bool job_is_fixed(const struct graph *g);
 
 #endif

@@ -106,6 +106,12 @@ static bool scales_find(struct quantization *q, struct bpu_error *err)
 {
     if (quant_has_scales(q->fused))
         return true;
+    for (size_t i = 0; i < q->fixed_input_count; i++)
+        if (!qconfig_fix_input(q->config, q->fixed_inputs[i], q->fixed_scale, err))
+            return false;
+    q->uncalibrated = q->placeholders && !q->source_count;
+    if (q->uncalibrated)
+        return quant_placeholder(q->arena, q->fused, q->target, q->config, &q->calibration, err);
     if (!q->source_count) {
         error_set(err, BPU_USAGE, "calibration", "the network has no scales of its own");
         return error_hint(err, "Give typical inputs as calibration data: an .npz, .npy or IDX file.");
@@ -122,7 +128,7 @@ static bool note_not_finite(struct quantization *q, struct bpu_error *err)
     const struct calibration *c = &q->calibration;
     enum { NAMED = 3 };
     int named = 0;
-    for (size_t i = 0; i < c->count && named < NAMED; i++) {
+    for (size_t i = 0; c->items && i < c->count && named < NAMED; i++) {
         const struct observation *o = &c->items[i];
         if (!o->value || !o->not_finite)
             continue;

@@ -22,6 +22,11 @@ struct quantization {
     struct feed_source *sources; /* calibration data; none if the file has scales */
     size_t source_count;
     bool uncompared; /* the comparison is left to somebody else */
+    bool placeholders; /* without scales and without data, placeholders stand in for scales */
+    /* Inputs whose scale is known beforehand, unless the qconfig says otherwise; may be NULL. */
+    const char *const *fixed_inputs;
+    size_t fixed_input_count;
+    double fixed_scale;
     job_progress_fn *progress;
     void *progress_ctx;
 
@@ -33,6 +38,7 @@ struct quantization {
     struct fuse_report fuse;
     struct calibration calibration; /* items NULL: scales of the file */
     struct comparison comparison;   /* layers NULL: not compared */
+    bool uncalibrated;              /* the scales are placeholders */
 };
 
 /* The options that only this reads. */

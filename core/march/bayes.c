@@ -592,11 +592,78 @@ static const struct general_rule rules[] = {
          READING("1 G is read as 2^30")))},
 };
 
-/* Fitted to the load and store times of published runs by layer (MobileNetV2, 256 frames). */
-static const struct block blocks[] = {{2, 16, 8, "2H16W8C"}, {0}};
+/* The machine's numbers that the figures repeat. */
+#define MHZ 1500.0
+#define ARRAY_IN 4
+#define ARRAY_OUT 8
+#define ELEMENTS_PER_US 100e3
+#define DDR_BYTES_PER_US 7.3e3
+#define RATE(per_us) ((per_us) / MHZ)
 
-/* From published data: the means of the depthwise layers of that run, by map: 0.062, 0.107, 0.416 and
- * 0.81 TOPS at sides 1, 2, 4 and 8; the best layer, 1.29 TOPS, stands for all larger maps. */
+/* Published runs that evidence names: "large net", bev_gkt_mixvargenet, six frames of 34.5 G
+ * operations in 22.93 ms, mean utilization 0.839; "layers", mobilenet_v2_cifar, 256 frames, by
+ * layer. */
+static const struct machine machine = {
+    .cores = {2, "published: RDK Ultra and Journey 5 have two BPU cores"},
+    .clock_mhz = {MHZ,
+                  "fitted, the clock is not public: the large net runs at 9.03 TOPS, 10.8 while "
+                  "the computing unit works; 4096 products a cycle at 1.5 GHz give 12.3, so that "
+                  "0.88 of the array does useful work, as in the published X3 run"},
+    .sram_bytes =
+        {4 << 20,
+         "fitted to where layers load and store: features_2_proj (3.75 MiB with its result) "
+         "does neither, features_5_conv_0_0 (3.5) does not store; features_7_conv_0_0 stores "
+         "a result that would have to lie beside the next one (4.5), features_13_conv_0_0 "
+         "too (5.25): between 3.75 and 4.5 MiB"},
+    .sram_align = {256, "assumed: one native block, which holds 256 bytes"},
+    .array_h =
+        {1, "fitted: dense layers (mean of |ln(predicted / published)| least among all shapes of "
+            "4096 products)"},
+    .array_w = {8, "fitted: as array_h"},
+    .array_in = {ARRAY_IN,
+                 "published: tool output, channels in a group \"recommend multiples of 4 & 8\""},
+    .array_out = {ARRAY_OUT,
+                  "published: tool output, channels in a group \"recommend multiples of 4 & 8\""},
+    .array_cells =
+        {16, "fitted: as array_h; layers of 1x1 and 2x2 maps reach what few positions and many "
+             "cells explain, the first layer (3 channels) what cells of any tap explain"},
+    .wide_passes = {2, "assumed: two passes of 8 bits"},
+    .depthwise_h = {4, "fitted: depthwise layers, as array_h, over all shapes"},
+    .depthwise_w = {8, "fitted: as depthwise_h"},
+    .depthwise_c = {32, "fitted: as depthwise_h"},
+    .eltwise_bytes = {RATE(ELEMENTS_PER_US),
+                      "fitted: 102400 elements became slow \"from 0.001 to 0.002 "
+                      "ms\" in published tool output: 100 a ns"},
+    .lut_bytes = {RATE(ELEMENTS_PER_US / 2),
+                  "assumed: half of eltwise_bytes; published only that it is "
+                  "slower than relu"},
+    .pool_bytes = {RATE(ELEMENTS_PER_US), "assumed: as eltwise_bytes"},
+    .resize_bytes = {RATE(ELEMENTS_PER_US / 4), "assumed: four neighbours for each result"},
+    .reduce_bytes = {RATE(ELEMENTS_PER_US), "assumed: as eltwise_bytes"},
+    .transform_bytes = {RATE(ELEMENTS_PER_US), "assumed: as eltwise_bytes"},
+    .other_bytes = {RATE(ELEMENTS_PER_US / 8),
+                    "assumed: real arithmetic, an eighth of eltwise_bytes"},
+    .issue_cycles =
+        {150, "fitted: dense layers, together with the array's shape; the batch does not fold "
+              "into space, so each of 256 frames pays it"},
+    .ddr_load_bytes = {RATE(DDR_BYTES_PER_US),
+                       "published: layers load 6.8 to 7.8 GB/s; the middle"},
+    .ddr_store_bytes = {RATE(DDR_BYTES_PER_US),
+                        "published: layers store 6.8 to 7.8 GB/s; the middle"},
+    .ddr_total_bytes = {RATE(10.5e3),
+                        "published: loads and stores of one interval of the large net, 10.5 "
+                        "GB/s, the most seen"},
+    .ddr_latency_cycles = {300, "assumed: 0.2 us"},
+    .ddr_burst_bytes = {64, "assumed: 16 beats of a 32-bit channel of LPDDR4"},
+    .host_bytes = {RATE(200), "assumed: 200 million results a second on one Cortex-A55"},
+    .host_call_cycles = {150000, "assumed: 0.1 ms, interrupt and wake-up"},
+    .blocks = {{2, 16, 8, "2H16W8C",
+                "fitted: load and store times of the layers, whose maps of 1x1 and "
+                "2x2 take as many bytes as such blocks"}},
+};
+
+/* From published data: the means of the depthwise layers of that run, by map: 0.062, 0.107, 0.416
+ * and 0.81 TOPS at sides 1, 2, 4 and 8; the best layer, 1.29 TOPS, stands for all larger maps. */
 static const struct depthwise_rate depthwise[] = {
     {1, 0.031e6}, {2, 0.0535e6}, {4, 0.208e6}, {8, 0.405e6}, {0, 0.645e6},
 };
@@ -612,16 +679,15 @@ MARCH_DEFINE(bayes) = {
     .torch_count = COUNT_OF(torch_cells),
     .onnx = onnx_cells,
     .onnx_count = COUNT_OF(onnx_cells),
+    .machine = &machine,
     .figures =
         {
             /* From published data: 9.0 TOPS on average over a large network, utilization 0.84. */
             .macs_per_us = 4.5e6,
-            /* Fitted: 102400 elements became slow "from 0.001 to 0.002 ms" in published tool output. */
-            .elements_per_us = 100e3,
-            /* From published tool output: "recommend multiples of 4 & 8". */
-            .in_multiple = 4,
-            .out_multiple = 8,
-            .blocks = blocks,
+            .elements_per_us = ELEMENTS_PER_US,
+            .in_multiple = ARRAY_IN,
+            .out_multiple = ARRAY_OUT,
+            .blocks = machine.blocks,
             .element_w = 8, /* from published tool output: 1x20x20x256 becomes 1x20x24x256 */
             /* Fitted: padding W to 16 and H to 2 at the sustained rate gives 4.5, 2.25 and 1.13 TOPS
              * at sides 8, 4 and 2; the published dense layers reach 4.95, 1.35 and 1.10 there.  At
@@ -629,6 +695,6 @@ MARCH_DEFINE(bayes) = {
             .tiny_side = 4,
             .tiny_slowdown = 8,
             .depthwise = depthwise,
-            .ddr_bytes_per_us = 7.3e3, /* from published data: the middle of 6.8..7.8 GB/s */
+            .ddr_bytes_per_us = DDR_BYTES_PER_US,
         },
 };

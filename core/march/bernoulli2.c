@@ -325,8 +325,67 @@ static const struct general_rule rules[] = {
     {.id = "x3.batch", .onnx = true, .limits = LIMIT_LIST(MAX(BATCH, 128))},
 };
 
-/* From the published operator tables ("the smaller of W to 8 and C to 4, or C to 32"). */
-static const struct block blocks[] = {{1, 8, 4, "8W4C"}, {1, 1, 32, "32C"}, {0}};
+/* The machine's numbers that the figures repeat. */
+#define MHZ 1000.0
+#define ARRAY_W 8
+#define ARRAY_IN 4
+#define ARRAY_OUT 8
+#define ELTWISE_BYTES 32
+
+/* Published runs that evidence names: yolov8s_varg, 640x640, one core, 51.87 ms, 28.4 MB loaded and
+ * 24.1 MB stored; mobilenet_v1, 3.43 ms on one core, 647.83 frames/s on two. */
+static const struct machine machine = {
+    .cores = {2, "published: RDK X3 has two BPU cores"},
+    .clock_mhz = {MHZ, "published: RDK X3, 1 GHz"},
+    .sram_bytes =
+        {1 << 20,
+         "fitted: yolov8s_varg stores 24.1 MB a frame, about what its maps of 80x80 and more "
+         "hold; those of 40x40 (0.41 MB, two at a time) stay on chip, those of 80x80 "
+         "(0.82 MB, two at a time) do not: between 0.82 and 1.64 MB"},
+    .sram_align = {32, "assumed: one native block, which holds 32 bytes"},
+    .array_h = {1, "fitted: blocks 8W4C and 32C have one row"},
+    .array_w = {ARRAY_W, "fitted: block 8W4C; 8 x 4 x 8 = 256 products a cycle"},
+    .array_in = {ARRAY_IN,
+                 "published: tool output, channels in a group \"recommend multiples of 4 & 8\""},
+    .array_out = {ARRAY_OUT,
+                  "published: tool output, channels in a group \"recommend multiples of 4 & 8\""},
+    .array_cells =
+        {1, "fitted: 256 products a cycle explain 0.41 to 0.44 TOPS of published dense "
+            "networks at 0.84 to 0.96 utilization; the advertised 5 TOPS are ten times that"},
+    .wide_passes = {2, "assumed: two passes of 8 bits"},
+    .depthwise_h = {1, "fitted: as depthwise_c"},
+    .depthwise_w = {8, "fitted: as depthwise_c"},
+    .depthwise_c = {4,
+                    "fitted: one 8W4C block and tap a cycle; mobilenet_v1 then computes for about "
+                    "3.0 ms, and runs in 3.09 ms where two cores share the frames"},
+    .eltwise_bytes = {ELTWISE_BYTES,
+                      "assumed: one 8W4C block a cycle; no published run isolates it"},
+    .lut_bytes = {16, "assumed: half of eltwise_bytes; published only that it is slower than relu"},
+    .pool_bytes = {32, "assumed: one 8W4C block and tap a cycle"},
+    .resize_bytes = {8, "assumed: four neighbours for each result, one block a cycle"},
+    .reduce_bytes = {32, "assumed: one 8W4C block a cycle"},
+    .transform_bytes = {32, "assumed: one 8W4C block a cycle"},
+    .other_bytes = {4, "assumed: real arithmetic, an eighth of eltwise_bytes"},
+    .issue_cycles = {100, "assumed: 0.1 us, as fitted on Bayes"},
+    .ddr_load_bytes = {2.4,
+                       "fitted: mobilenet_v1 on one core is 0.46 ms slower than its computing; "
+                       "that is its last 2.6 MB of weights, which need more time than their "
+                       "products, at about 2.4 GB/s"},
+    .ddr_store_bytes = {2.4,
+                        "assumed: as loads; published only that one run stores 0.65 GB/s in its "
+                        "first interval without being bound by it"},
+    .ddr_total_bytes = {3.2,
+                        "fitted: at least 2.8, mobilenet_v1's 4.2 MB of weights and 0.15 MB of "
+                        "input 647.83 times a second; no published run is bound by it"},
+    .ddr_latency_cycles = {200, "assumed: 0.2 us"},
+    .ddr_burst_bytes = {64, "assumed: 16 beats of a 32-bit LPDDR4"},
+    .host_bytes = {0.1, "assumed: 100 million results a second on one Cortex-A53"},
+    .host_call_cycles = {100000, "assumed: 0.1 ms, interrupt and wake-up"},
+    .blocks = {{1, 8, 4, "8W4C",
+                "published: operator tables, \"the smaller of W to 8 and C to 4, or C to 32\""},
+               {1, 1, 32, "32C",
+                "published: operator tables, \"the smaller of W to 8 and C to 4, or C to 32\""}},
+};
 
 MARCH_DEFINE(bernoulli2) = {
     .name = "bernoulli2",
@@ -339,19 +398,17 @@ MARCH_DEFINE(bernoulli2) = {
     .torch_count = COUNT_OF(torch_cells),
     .onnx = onnx_cells,
     .onnx_count = COUNT_OF(onnx_cells),
+    .machine = &machine,
     .figures =
         {
-            /* Fitted: 256 MAC a cycle at 1 GHz explains 0.41..0.44 TOPS of published runs of dense
-             * networks at 0.84..0.96 utilization; the advertised rate is ten times that. */
-            .macs_per_us = 256e3,
-            /* Fitted: one 8W4C block a cycle; no published run isolates these operators. */
-            .elements_per_us = 32e3,
-            /* From published tool output: "recommend multiples of 4 & 8". */
-            .in_multiple = 4,
-            .out_multiple = 8,
-            .blocks = blocks,
+            /* Networks are compared with the array's own rate here: nothing is published by layer. */
+            .macs_per_us = MHZ * ARRAY_W * ARRAY_IN * ARRAY_OUT,
+            .elements_per_us = MHZ * ELTWISE_BYTES,
+            .in_multiple = ARRAY_IN,
+            .out_multiple = ARRAY_OUT,
+            .blocks = machine.blocks,
             .element_w = 8, /* from published tool output: 1x20x20x256 becomes 1x20x24x256 */
             /* Depthwise and tiny maps: no published run by layer, so nothing is said of them. */
-            .ddr_bytes_per_us = 1e3, /* from published data: about 1 GB/s on average */
+            .ddr_bytes_per_us = 1e3, /* from published data: what runs draw on average, not the most */
         },
 };

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/ir/graph.h"
+#include "core/march/machine.h"
 #include "core/march/march.h"
 #include "core/march/quantity.h"
 
@@ -110,25 +111,20 @@ struct general_rule {
     const struct limit *limits;
 };
 
-/* A native block: extents of a map are padded to multiples of it. */
-struct block {
-    int h, w, c;
-    const char *name; /* "8W4C" */
-};
-
 /* What a depthwise convolution reaches on maps whose longer side is at most `side`. */
 struct depthwise_rate {
     int side;
     double macs_per_us;
 };
 
-/* Machine figures, for one core: what advice and the cost of crossings are computed from.  Their
- * evidence stands beside the numbers in the data files.  0 or NULL: not known, nothing is said. */
+/* What networks reach on one core: advice and the cost of crossings are computed from these.  Where
+ * one means the same as a number of machine, the data file has it once.  Evidence stands beside the
+ * numbers.  0 or NULL: not known, nothing is said. */
 struct figures {
     double macs_per_us;     /* sustained by dense convolutions on well-shaped maps */
     double elements_per_us; /* elementwise and lookup operators */
     int in_multiple, out_multiple; /* channels per group that fill the conv array */
-    const struct block *blocks;    /* the one that pads an output least is taken; h 0 ends */
+    const struct machine_block *blocks; /* of machine; the one that pads an output least is taken; h 0 ends */
     int element_w;                 /* elementwise and lookup operators pad W to this */
     int tiny_side;         /* maps of at most this side are called tiny: padding is most of the work */
     double tiny_slowdown;  /* the padding of a map never costs more than this factor */
@@ -147,6 +143,7 @@ struct march {
     const struct onnx_cell *onnx;
     int onnx_count;
     struct figures figures;
+    const struct machine *machine;
 };
 
 /* ── the words of the data files ───────────────────────────────────────────────────────────── */

@@ -270,16 +270,61 @@ static json_t *figures_json(const struct march *m, bool *ok)
     put(j, "ddr_bytes_per_us", figure(f->ddr_bytes_per_us), ok);
     put(j, "in_channels_per_group_multiple", json_integer(f->in_multiple), ok);
     put(j, "out_channels_per_group_multiple", json_integer(f->out_multiple), ok);
-    for (const struct block *b = f->blocks; blocks && b && b->h > 0; b++)
+    for (const struct machine_block *b = f->blocks; blocks && b && b->h > 0; b++)
         append(blocks, json_string(b->name), ok);
     put(j, "blocks", blocks, ok);
-    for (const struct depthwise_rate *r = f->depthwise; depthwise && r; r = r->side ? r + 1 : NULL) {
+    for (const struct depthwise_rate *r = f->depthwise; depthwise && r;
+         r = r->side ? r + 1 : NULL) {
         json_t *row = json_object();
         put(row, "side", r->side ? json_integer(r->side) : json_null(), ok);
         put(row, "macs_per_us", figure(r->macs_per_us), ok);
         append(depthwise, row, ok);
     }
     put(j, "depthwise", depthwise, ok);
+    return j;
+}
+
+static json_t *row_json(const char *name, const char *text, const char *unit, double value,
+                        const char *evidence, bool *ok)
+{
+    json_t *j = json_or_fail(json_object(), ok);
+    if (!j)
+        return NULL;
+    put(j, "name", json_string(name), ok);
+    put(j, "text", json_string(text), ok);
+    put(j, "value", number(value), ok);
+    put(j, "unit", json_string(unit), ok);
+    put(j, "evidence", json_string(evidence), ok);
+    return j;
+}
+
+/* What the compiler and the estimator know of the hardware; docs/machine.md. */
+static json_t *machine_json(const struct machine *m, bool *ok)
+{
+    json_t *j = json_object(), *rows = json_array(), *blocks = json_array(),
+           *engines = json_array();
+    for (const struct machine_row *r = machine_rows; rows && r->name; r++) {
+        const struct machine_figure *f = machine_row_figure(m, r);
+        append(rows, row_json(r->name, r->text, r->unit, f->v, f->evidence, ok), ok);
+    }
+    for (const struct machine_block *b = m->blocks; blocks && b->h > 0; b++) {
+        json_t *row = json_object();
+        put(row, "name", json_string(b->name), ok);
+        put(row, "h", json_integer(b->h), ok);
+        put(row, "w", json_integer(b->w), ok);
+        put(row, "c", json_integer(b->c), ok);
+        put(row, "evidence", json_string(b->evidence), ok);
+        append(blocks, row, ok);
+    }
+    for (int e = 0; engines && e < ENGINE_COUNT; e++) {
+        json_t *row = json_object();
+        put(row, "name", json_string(engine_name((enum engine)e)), ok);
+        put(row, "text", json_string(engine_text((enum engine)e)), ok);
+        append(engines, row, ok);
+    }
+    put(j, "figures", rows, ok);
+    put(j, "blocks", blocks, ok);
+    put(j, "engines", engines, ok);
     return j;
 }
 
@@ -290,6 +335,7 @@ bool march_json(const struct march *m, struct buf *out, struct bpu_error *err)
     put(j, "feature_dtype", json_string(dtype_name(m->feature_dtype)), &ok);
     put(j, "general_rules", rules_json(m, &ok), &ok);
     put(j, "figures", figures_json(m, &ok), &ok);
+    put(j, "machine", machine_json(m->machine, &ok), &ok);
     put(j, "torch_rows", json_integer(m->torch_count), &ok);
     put(j, "onnx_rows", json_integer(m->onnx_count), &ok);
     return json_write(j, ok, out, err);

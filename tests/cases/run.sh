@@ -146,6 +146,7 @@ r = json.load(open(sys.argv[1]))
 m = r["memory"]
 assert r["schema"] == "bpuhub.run/1" and r["frames"] == 4 and r["model"]["format"] == "onnx"
 assert 0 < m["live_bytes"] <= m["planned_bytes"] <= 1.2 * m["live_bytes"], m
+assert m["held_bytes"] >= m["weights_bytes"] + m["planned_bytes"] + m["scratch_bytes"], m
 assert r["time"]["total_ms"] >= r["time"]["frame_max_ms"] >= r["time"]["frame_median_ms"] > 0
 END
 report "the report: frames, time, memory within 1.2 x the largest live set" $?

@@ -498,7 +498,7 @@ static void test_march_figures_are_sound(void **state)
         struct buf out;
         assert_true(f->macs_per_us > 0 && f->elements_per_us > 0 && f->ddr_bytes_per_us > 0);
         assert_true(f->in_multiple > 0 && f->out_multiple > 0 && f->element_w > 0);
-        for (const struct block *b = f->blocks; b->h; b++)
+        for (const struct machine_block *b = f->blocks; b->h; b++)
             assert_true(b->w > 0 && b->c > 0 && b->name);
         int side = 0;
         for (const struct depthwise_rate *r = f->depthwise; r && r->side; r++) {

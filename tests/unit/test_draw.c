@@ -498,7 +498,7 @@ static void test_nothing_overlaps(void **state)
         seed = i * 2654435761u;
         struct graph *g = random_graph(&a, 5 + (int)i * 2, 1 + (int)dice(40), 1 + (int)dice(6));
         arena_init(&scratch, QUOTA);
-        ok(scene_new(&s, g, NULL, &scratch, &err) && layout_run(&s.layout, &scratch, &err));
+        ok(scene_new(&s, g, NULL, NULL, &scratch, &err) && layout_run(&s.layout, &scratch, &err));
         check_boxes(&s.layout);
         check_lines(&s.layout);
         arena_fini(&scratch);
@@ -522,7 +522,7 @@ static void test_chain_is_straight(void **state)
     }
     ok(graph_add_output(g, v, &err));
     arena_init(&scratch, QUOTA);
-    ok(scene_new(&s, g, NULL, &scratch, &err) && layout_run(&s.layout, &scratch, &err));
+    ok(scene_new(&s, g, NULL, NULL, &scratch, &err) && layout_run(&s.layout, &scratch, &err));
     for (int i = 1; i < s.layout.box_count; i++)
         assert_true(s.layout.boxes[i].x == s.layout.boxes[0].x);
     arena_fini(&scratch);
@@ -646,7 +646,7 @@ static void test_no_memory(void **state)
         struct bpu_error e = {0};
         arena_init(&scratch, QUOTA);
         scratch.fail_after = n;
-        done = scene_new(&s, g, NULL, &scratch, &e) && layout_run(&s.layout, &scratch, &e);
+        done = scene_new(&s, g, NULL, NULL, &scratch, &e) && layout_run(&s.layout, &scratch, &e);
         if (!done)
             assert_int_equal(e.code, BPU_NO_MEMORY);
         arena_fini(&scratch);

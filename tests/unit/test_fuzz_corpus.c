@@ -25,6 +25,7 @@
 #include "tests/fuzz/xml.c"
 #include "tests/fuzz/zip.c"
 
+#include "tests/fuzz/target_bpu.c"
 #include "tests/fuzz/target_bpug.c"
 #include "tests/fuzz/target_check.c"
 #include "tests/fuzz/target_data.c"
@@ -212,7 +213,7 @@ static void test_xml(void **state)
 }
 
 #define TARGETS(X)                                                                                 \
-    X(bpug)                                                                                        \
+    X(bpu) X(bpug)                                                                                 \
     X(check) X(data) X(graph_json) X(graph_text) X(http) X(onnx) X(pickle) X(pt2) X(torchscript)   \
         X(torchscript_code) X(wire) X(zip)
 

@@ -1,0 +1,261 @@
+/* The order of the passes, the search over groupings, and what is reported. */
+#include "core/compile/compile.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/version.h"
+#include "core/compile/lower.h"
+#include "core/compile/schedule.h"
+#include "core/program/timing.h"
+
+static const char *const level_names[LEVEL_COUNT] = {"O0", "O1", "O2", "O3", "fast", "ddr", "balance"};
+
+const char *compile_level_name(enum compile_level l)
+{
+    return level_names[l];
+}
+
+bool compile_level_find(const char *name, enum compile_level *out)
+{
+    for (int i = 0; i < LEVEL_COUNT; i++)
+        if (strcmp(name, level_names[i]) == 0 ||
+            (i <= LEVEL_O3 && strcmp(name, level_names[i] + 1) == 0)) {
+            *out = (enum compile_level)i;
+            return true;
+        }
+    return false;
+}
+
+struct compile_options compile_default(void)
+{
+    return (struct compile_options){.level = LEVEL_O2, .balance = 2, .cores = 1, .jobs = 1};
+}
+
+/* One way to cut the network, all the way to a program. */
+struct candidate {
+    struct grouping grouping;
+    struct placement placement;
+    struct program program;
+    struct program_timing timing;
+};
+
+struct compilation {
+    struct arena *arena;
+    const struct network *net;
+    const struct compile_options *o;
+    struct sequencer *sequencer;
+    int64_t sram;
+    struct bpu_error *err;
+};
+
+static void progress(const struct compile_options *o, const char *pass, double done)
+{
+    if (o->progress)
+        o->progress(o->progress_ctx, pass, done);
+}
+
+/* ── dumps ── */
+
+static void dump_groups(const struct compile_options *o, const struct network *net,
+                        const struct grouping *g)
+{
+    struct buf b;
+    if (!o->dump)
+        return;
+    buf_init(&b, BUF_DEFAULT_CAP);
+    for (int i = 0; i < g->count; i++) {
+        const struct group *x = &g->groups[i];
+        buf_printf(&b, "group %d: layers %d … %d, bands %d, cores %d%s\n", i, x->first, x->last,
+                   x->bands, x->cores, x->reload ? ", weights reloaded" : "");
+    }
+    for (int i = 0; i < net->map_count; i++)
+        if (g->resident[i])
+            buf_printf(&b, "resident %s\n", net->maps[i]->name);
+    o->dump(o->dump_ctx, "group", buf_str(&b));
+    buf_fini(&b);
+}
+
+static void dump_steps(const struct compile_options *o, const struct steps *s,
+                       const struct placement *p)
+{
+    static const char *const kinds[] = {"piece", "load", "store", "weights"};
+    struct buf b;
+    if (!o->dump)
+        return;
+    buf_init(&b, BUF_DEFAULT_CAP);
+    for (size_t i = 0; i < s->count; i++) {
+        const struct step *x = &s->items[i];
+        const char *name = x->map ? x->map->name : x->layer->out[0]->name;
+        buf_printf(&b, "%zu group %d core %d %s %s frames %d-%d rows %d-%d channels %d-%d", i,
+                   x->group, x->core, kinds[x->kind], name, x->p.f0, x->p.f1, x->p.r0, x->p.r1,
+                   x->p.c0, x->p.c1);
+        for (int k = 0; k < PROGRAM_MAX_TILES; k++) {
+            int at = p->of_step[i].of[k];
+            if (at >= 0)
+                buf_printf(&b, " @%lld+%lld", (long long)p->buffers[at].address,
+                           (long long)p->buffers[at].bytes);
+        }
+        buf_putc(&b, '\n');
+    }
+    o->dump(o->dump_ctx, "place", buf_str(&b));
+    buf_fini(&b);
+}
+
+static void dump_program(const struct compile_options *o, const struct program *p)
+{
+    struct buf b;
+    if (!o->dump)
+        return;
+    buf_init(&b, BUF_DEFAULT_CAP);
+    program_disassemble(p, &b);
+    o->dump(o->dump_ctx, "emit", buf_str(&b));
+    buf_fini(&b);
+}
+
+/* ── one candidate ── */
+
+static bool build(struct compilation *c, int variant, int64_t budget, struct candidate *out, bool *fits)
+{
+    struct steps steps = {.arena = c->arena};
+    const struct ring *rings;
+    int count;
+    if (!group_layers(c->arena, c->net, c->o, budget, variant, &out->grouping, c->err) ||
+        !placement_init(&out->placement, c->arena, c->net, &out->grouping, c->o, c->sram, c->err))
+        return false;
+    for (int g = 0; g < out->grouping.count; g++)
+        for (int core = 0; core < out->grouping.groups[g].cores; core++) {
+            size_t from = steps.count;
+            if (!sequence_group(c->sequencer, &out->grouping.groups[g], g, out->grouping.resident,
+                                core, 0, &steps, &rings, &count, c->err) ||
+                !placement_group(&out->placement, &steps, from, rings, count, c->err))
+                return false;
+        }
+    if (!placement_finish(&out->placement, &steps, fits, c->err))
+        return false;
+    dump_groups(c->o, c->net, &out->grouping);
+    dump_steps(c->o, &steps, &out->placement);
+    if (!*fits)
+        return true;
+    return emit_program(c->arena, c->net, &steps, &out->placement, c->o, &out->program, c->err) &&
+           sync_program(c->arena, &out->program, c->o->level == LEVEL_O0, c->err) &&
+           program_time(c->arena, &out->program, c->net->machine, &out->timing, c->err);
+}
+
+/* The budget of the search is lowered until the plan, which has gaps, fits as well. */
+static bool build_fitting(struct compilation *c, int variant, struct candidate *out)
+{
+    static const int percent[] = {100, 95, 90, 82, 72, 60, 45, 35, 25};
+    bool fits = false;
+    int64_t need = 0;
+    for (size_t i = 0; !fits && i < sizeof percent / sizeof percent[0]; i++) {
+        *out = (struct candidate){0};
+        if (!build(c, variant, c->sram * percent[i] / 100, out, &fits))
+            return false;
+        need = out->placement.peak;
+    }
+    if (!fits)
+        return error_set(c->err, BPU_LIMIT, c->net->graph->name,
+                         "the network needs %lld bytes of on-chip memory at once, and there are %lld",
+                         (long long)need, (long long)c->sram);
+    return true;
+}
+
+/* Smaller is better; both terms relative to the first candidate. */
+static double worth(const struct compilation *c, const struct candidate *x, const struct candidate *first)
+{
+    double time = x->timing.end / first->timing.end;
+    double traffic = (double)(x->timing.ddr_load + x->timing.ddr_store) /
+                     (double)(first->timing.ddr_load + first->timing.ddr_store + 1);
+    switch (c->o->level) {
+    case LEVEL_DDR: return traffic + time * 1e-3;
+    case LEVEL_BALANCE: return time * (100 - c->o->balance) + traffic * c->o->balance;
+    default: return time + traffic * 1e-3;
+    }
+}
+
+static void summarize(const struct compilation *c, const struct candidate *x,
+                      struct compile_summary *s)
+{
+    *s = (struct compile_summary){.layers = c->net->layer_count,
+                                  .groups = x->grouping.count,
+                                  .spilled = x->placement.spilled,
+                                  .instructions = x->program.code_count,
+                                  .sram_peak = x->placement.peak,
+                                  .sram_bound = x->placement.bound,
+                                  .ddr_load = x->timing.ddr_load,
+                                  .ddr_store = x->timing.ddr_store,
+                                  .predicted_cycles = x->timing.end};
+    for (int i = 0; i < c->net->map_count; i++)
+        s->maps += !c->net->maps[i]->parent;
+    s->ddr_bound = x->program.constant_bytes;
+    for (int i = 0; i < x->program.input_count; i++)
+        s->ddr_bound += x->program.inputs[i].bytes;
+    for (int i = 0; i < x->program.output_count; i++)
+        s->ddr_bound += x->program.outputs[i].bytes;
+    for (int i = 0; i < c->o->cores * ENGINE_COUNT; i++) {
+        int e = i % ENGINE_COUNT;
+        if (e != ENGINE_LOAD && e != ENGINE_STORE && x->timing.busy[i] > s->compute_cycles)
+            s->compute_cycles = x->timing.busy[i];
+    }
+}
+
+static bool options_text(struct compilation *c, struct program *p)
+{
+    const struct compile_options *o = c->o;
+    p->options = o->level == LEVEL_BALANCE
+                     ? arena_printf(c->arena, c->err, "balance=%d cores=%d", o->balance, o->cores)
+                     : arena_printf(c->arena, c->err, "%s cores=%d", level_names[o->level], o->cores);
+    return p->options != NULL;
+}
+
+struct program *compile_graph(struct arena *a, const struct graph *fixed, const struct march *march,
+                              const struct compile_options *o, struct compile_summary *summary,
+                              struct bpu_error *err)
+{
+    const struct machine *m = march_machine(march);
+    struct compilation c = {.arena = a, .o = o, .err = err};
+    if (o->cores < 1 || o->cores > (int)m->cores.v) {
+        error_set(err, BPU_BAD_OPTION, "cores", "%d cores: %s has %d", o->cores, march_name(march),
+                  (int)m->cores.v);
+        return NULL;
+    }
+    progress(o, "lower", 0);
+    struct network *net = lower_graph(a, fixed, march, o->on_host, err);
+    if (!net || !layout_maps(net, err))
+        return NULL;
+    c.net = net;
+    c.sram = o->sram_bytes > 0 ? o->sram_bytes : (int64_t)m->sram_bytes.v;
+    if (o->dump) {
+        struct buf b;
+        buf_init(&b, BUF_DEFAULT_CAP);
+        network_dump(net, &b);
+        o->dump(o->dump_ctx, "lower", buf_str(&b));
+        buf_fini(&b);
+    }
+    if (!(c.sequencer = sequencer_new(a, net, err)))
+        return NULL;
+    const int variants = group_variants(o);
+    struct candidate *best = NULL, *first = NULL;
+    for (int v = 0; v < variants; v++) {
+        progress(o, "schedule", (double)v / variants);
+        struct candidate *x = ARENA_NEW(a, struct candidate, err);
+        if (!x || !build_fitting(&c, v, x))
+            return NULL;
+        first = first ? first : x;
+        if (!best || worth(&c, x, first) < worth(&c, best, first))
+            best = x;
+    }
+    struct program *p = &best->program;
+    p->name = fixed->name;
+    p->march = march_name(march);
+    p->tool = "bpuhub " BPU_VERSION;
+    p->uncalibrated = o->uncalibrated;
+    if (!options_text(&c, p))
+        return NULL;
+    dump_program(o, p);
+    if (summary)
+        summarize(&c, best, summary);
+    progress(o, "emit", 1);
+    return p;
+}
