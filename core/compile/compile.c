@@ -142,17 +142,30 @@ static bool build(struct compilation *c, int variant, int64_t budget, struct can
            program_time(c->arena, &out->program, c->net->machine, &out->timing, c->err);
 }
 
-/* The budget of the search is lowered until the plan, which has gaps, fits as well. */
+/* The budget of the search is lowered until the plan, which has gaps, fits as well; it is raised
+ * first if the search finds nothing with what it begins with. */
 static bool build_fitting(struct compilation *c, int variant, struct candidate *out)
 {
-    static const int percent[] = {100, 95, 90, 82, 72, 60, 45, 35, 25};
+    int percent[] = {group_percent(c->o, variant), 100, 93, 85, 75, 62, 45};
     bool fits = false;
     int64_t need = 0;
     for (size_t i = 0; !fits && i < sizeof percent / sizeof percent[0]; i++) {
+        if (i > 1 && percent[i] >= percent[0] && need == 0)
+            continue;
+        struct bpu_error err = {0};
+        struct compilation attempt = *c;
+        attempt.err = &err;
         *out = (struct candidate){0};
-        if (!build(c, variant, c->sram * percent[i] / 100, out, &fits))
+        if (build(&attempt, variant, c->sram * percent[i] / 100, out, &fits)) {
+            need = out->placement.peak;
+            continue;
+        }
+        if (err.code != BPU_LIMIT || percent[i] == 100) {
+            *c->err = err;
             return false;
-        need = out->placement.peak;
+        }
+        if (i > 1)
+            break;
     }
     if (!fits)
         return error_set(c->err, BPU_LIMIT, c->net->graph->name,
@@ -188,7 +201,7 @@ static void summarize(const struct compilation *c, const struct candidate *x,
                                   .predicted_cycles = x->timing.end};
     for (int i = 0; i < c->net->map_count; i++)
         s->maps += !c->net->maps[i]->parent;
-    s->ddr_bound = x->program.constant_bytes;
+    s->ddr_bound = x->placement.constant_bytes;
     for (int i = 0; i < x->program.input_count; i++)
         s->ddr_bound += x->program.inputs[i].bytes;
     for (int i = 0; i < x->program.output_count; i++)

@@ -164,7 +164,7 @@ void emit_piece(const struct network *net, const struct step *s, const struct pl
 
 struct emission {
     const struct network *net;
-    const struct placement *at;
+    struct placement *at;
     const struct compile_options *o;
     struct program *p;
     struct arena *arena;
@@ -180,6 +180,7 @@ static void put_blob(struct emission *e, struct blob *b)
     if (b->address < 0) {
         b->address = e->constant_end;
         e->constant_end = round_up(b->address + b->bytes, DDR_GRANULE);
+        e->at->constant_bytes += b->bytes;
     }
     if (e->constants)
         memcpy(e->constants + b->address, b->data, (size_t)b->bytes);
@@ -192,6 +193,7 @@ static void put_constant(struct emission *e, const struct map *m)
     if (*at < 0) {
         *at = e->constant_end;
         e->constant_end = round_up(*at + map_bytes(m, b), DDR_GRANULE);
+        e->at->constant_bytes += map_bytes(m, b);
     }
     if (!e->constants)
         return;

@@ -9,7 +9,7 @@
 
 #include "core/compile/schedule.h"
 
-enum { LONGEST_O2 = 24, LONGEST_O3 = 96, ESTIMATE_BANDS = 4, HEIGHTS = 8 };
+enum { ESTIMATE_BANDS = 3 };
 
 struct search {
     const struct network *net;
@@ -255,6 +255,23 @@ static int64_t through_bytes(struct search *s, int first, int last)
     return through;
 }
 
+/* A map that is made here only in part is read back from DDR, all of it: two cores, which make rows of their
+ * own, would have to wait for each other in the middle of a group. */
+static bool shares_parts(const struct search *s, int first, int last)
+{
+    struct group g = {.first = first, .last = last};
+    for (int i = first; i <= last; i++)
+        for (int k = 0; k < s->net->layers[i]->out_count; k++) {
+            const struct map *root = map_root(s->net->layers[i]->out[k]);
+            if (sequence_role(&g, s->resident, root) == ROLE_MADE)
+                continue;
+            for (int r = 0; r < root->reader_count; r++)
+                if (root->readers[r]->index >= first && root->readers[r]->index <= last)
+                    return true;
+        }
+    return false;
+}
+
 /* The fewest bands that fit. */
 static bool fit_group(struct search *s, int first, int last, bool in, bool out, int cores,
                       bool *fits, struct bpu_error *err)
@@ -272,7 +289,7 @@ static bool fit_group(struct search *s, int first, int last, bool in, bool out, 
         *fits = true;
         return true;
     }
-    if (!s->may_band && first != last)
+    if ((!s->may_band && first != last) || (cores > 1 && shares_parts(s, first, last)))
         return true;
     if (in)
         through = through_bytes(s, first, last);
@@ -480,15 +497,40 @@ static bool search_path(struct search *s, struct arena *a, struct grouping *out,
     return true;
 }
 
+/* One search: what a cycle of computing and one of transfers cost, the share of memory that groups may
+ * take (the rest is left for weights that are loaded ahead), and how many layers a group may have. */
+struct variant {
+    double compute, load;
+    int percent, longest, more_bands;
+};
+
+/* Each level tries all that the ones below it try, so that none is worse by its own measure. */
+static const struct variant variants[] = {
+    {1, 1, 72, 24, 1},   {1, 1, 100, 1, 0}, /* O2 */
+    {1, 1, 100, 64, 2},  {1, .4, 55, 64, 2}, /* O3 */
+    {1, 2.5, 85, 64, 2}, {.001, 1, 100, 64, 1}, {1, .4, 40, 64, 2}, {1, 1, 60, 64, 2},
+};
+enum { LAYERS = 8000 }; /* times the longest group: in large networks the search stays linear */
+
 int group_variants(const struct compile_options *o)
 {
     switch (o->level) {
     case LEVEL_O0:
-    case LEVEL_O1:
-    case LEVEL_O2: return 1;
-    case LEVEL_O3: return 3;
-    default: return 6;
+    case LEVEL_O1: return 1;
+    case LEVEL_O2: return 2;
+    case LEVEL_O3: return 4;
+    default: return (int)(sizeof variants / sizeof variants[0]);
     }
+}
+
+static const struct variant *variant_of(const struct compile_options *o, int variant)
+{
+    return o->level <= LEVEL_O1 ? &variants[1] : &variants[variant];
+}
+
+int group_percent(const struct compile_options *o, int variant)
+{
+    return variant_of(o, variant)->percent;
 }
 
 static bool explain(const struct search *s, int at, int64_t sram, struct bpu_error *err)
@@ -513,19 +555,16 @@ static bool explain(const struct search *s, int at, int64_t sram, struct bpu_err
 bool group_layers(struct arena *a, const struct network *net, const struct compile_options *o,
                   int64_t sram, int variant, struct grouping *out, struct bpu_error *err)
 {
-    static const double weights[][2] = {{1, 1}, {1, .4}, {1, 2.5}, {1, .1}, {1, 8}, {0.001, 1}};
     struct search s = {.net = net, .o = o, .sram = sram, .cores = o->cores};
     int stuck = 0;
-    s.longest = o->level <= LEVEL_O1 ? 1 : o->level == LEVEL_O2 ? LONGEST_O2 : LONGEST_O3;
+    const struct variant *v = variant_of(o, variant);
+    int most = LAYERS / net->layer_count;
+    s.longest = v->longest <= 12 || most >= v->longest ? v->longest : most > 12 ? most : 12;
     s.may_reside = o->level >= LEVEL_O1;
     s.may_band = o->level >= LEVEL_O2;
-    s.more_bands = o->level <= LEVEL_O2 ? 1 : 2;
-    s.compute_weight = weights[variant % 6][0];
-    s.load_weight = weights[variant % 6][1];
-    if (o->level == LEVEL_DDR && variant == 0) {
-        s.compute_weight = .001;
-        s.load_weight = 1;
-    }
+    s.more_bands = v->more_bands;
+    s.compute_weight = v->compute;
+    s.load_weight = v->load;
     if (!(s.sequencer = sequencer_new(a, net, err)) || !prepare(&s, a, err))
         return false;
     struct bpu_error e = {0};

@@ -175,10 +175,8 @@ lower_fn lower_view, lower_permute, lower_expand, lower_repeat, lower_getitem, l
 lower_fn lower_cat, lower_stack;                                                 /* lower_join.c */
 lower_fn lower_pad, lower_roll;                                                  /* lower_box.c */
 
-/* Of kernel `reduce`: a mean over both axes of an image, which is a pool of the whole map; refuses
- * everything else.  lower_reduce asks lower_mean() first. */
-lower_fn lower_reduce_mean;
-/* True without *done: it is no such mean. */
+/* Of kernel `reduce`: a mean over both axes of an image, which is a pool of the whole map.  True without
+ * *done: it is no such mean. */
 bool lower_mean(struct lowering *l, const struct node *n, bool *done,
                 struct bpu_error *err) BPU_CHECKED; /* lower_pool.c */
 

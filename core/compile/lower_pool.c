@@ -365,11 +365,3 @@ bool lower_mean(struct lowering *l, const struct node *n, bool *done, struct bpu
     struct map *out = in ? lower_result_as(l, y, &as, f, err) : NULL;
     return out && add_adaptive(l, n, in, out, false, err);
 }
-
-bool lower_reduce_mean(struct lowering *l, const struct node *n, struct bpu_error *err)
-{
-    bool done;
-    if (!lower_mean(l, n, &done, err))
-        return false;
-    return done || lower_refuse(n, err, "not yet an instruction of this machine");
-}

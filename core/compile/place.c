@@ -299,7 +299,7 @@ static bool add_loads(struct placement *p, struct steps *steps, int64_t room, st
 static bool place_core(struct placement *p, int core, size_t steps, struct bpu_error *err)
 {
     size_t count = 0;
-    struct plan_size size = {0};
+    struct plan_size size = {.enough = (size_t)p->sram};
     struct plan_item *items = ARENA_ARRAY(p->arena, struct plan_item, p->count + 1, err);
     int *index = ARENA_ARRAY(p->arena, int, p->count + 1, err);
     if (!items || !index)

@@ -106,8 +106,9 @@ int64_t blob_part(const struct blob *b, int c0, int c1, int64_t *offset);
 
 bool group_layers(struct arena *a, const struct network *net, const struct compile_options *o,
                   int64_t sram, int variant, struct grouping *out, struct bpu_error *err) BPU_CHECKED;
-/* How many different searches there are at a level. */
+/* How many different searches there are at a level, and the share of memory that one begins with. */
 int group_variants(const struct compile_options *o);
+int group_percent(const struct compile_options *o, int variant);
 
 /* ── place.c ── */
 
@@ -144,7 +145,8 @@ struct placement {
     int *ring[2];                     /* by role and map: buffer of the group at hand */
     int64_t peak, bound; /* bytes of the core that needs most: of the plan, and of live buffers */
     int64_t *ddr;        /* by map: address of roots that lie in DDR, or -1 */
-    int64_t constant_bytes, ddr_bytes;
+    int64_t ddr_bytes;      /* of the workspace */
+    int64_t constant_bytes; /* that transfers read, without the gaps between them; by emit.c */
     int spilled;
 };
 

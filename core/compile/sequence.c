@@ -13,6 +13,14 @@
 
 struct seq_layer {
     int begin, at, end; /* rows: first one on this core, next one, last one + 1 */
+    bool ends;          /* nobody in the group reads its results */
+};
+
+/* What a root is to the group; asked for at every piece, so worked out once. */
+struct seq_map {
+    int call; /* of which call this is */
+    bool stores;
+    enum role role;
 };
 
 struct seq_ring {
@@ -26,6 +34,8 @@ struct sequencer {
     struct arena *arena;
     struct seq_layer *layers;      /* by layer */
     struct seq_ring *maps[2];      /* by role and map */
+    struct seq_map *facts;         /* by map */
+    int call;
     struct ring *rings;
     int ring_count;
     /* of the call */
@@ -57,6 +67,7 @@ struct sequencer *sequencer_new(struct arena *a, const struct network *net, stru
     s->arena = a;
     s->layers = ARENA_ARRAY(a, struct seq_layer, net->layer_count, err);
     s->rings = ARENA_ARRAY(a, struct ring, 2 * (size_t)net->map_count, err);
+    s->facts = ARENA_ARRAY(a, struct seq_map, net->map_count, err);
     for (int r = 0; r < 2; r++) {
         s->maps[r] = ARENA_ARRAY(a, struct seq_ring, net->map_count, err);
         if (!s->maps[r])
@@ -64,7 +75,7 @@ struct sequencer *sequencer_new(struct arena *a, const struct network *net, stru
         for (int i = 0; i < net->map_count; i++)
             s->maps[r][i].entry = -1;
     }
-    return s->layers && s->rings ? s : NULL;
+    return s->layers && s->rings && s->facts ? s : NULL;
 }
 
 static bool in_group(const struct group *g, const struct layer *l)
@@ -109,6 +120,15 @@ bool sequence_overlaps(const struct group *g, const bool *resident, const struct
 
 /* ── rings ── */
 
+static const struct seq_map *facts_of(struct sequencer *s, const struct map *root)
+{
+    struct seq_map *f = &s->facts[root->index];
+    if (f->call != s->call)
+        *f = (struct seq_map){s->call, sequence_stores(s->group, s->resident, root),
+                              sequence_role(s->group, s->resident, root)};
+    return f;
+}
+
 static struct seq_ring *ring_of(struct sequencer *s, struct map *root, enum role role)
 {
     struct seq_ring *r = &s->maps[role][root->index];
@@ -139,12 +159,13 @@ static int64_t reader_low(const struct sequencer *s, const struct layer *l, int 
     return (int64_t)f * root->frame_rows + lo + m->off_h;
 }
 
-static int64_t map_low(const struct sequencer *s, const struct map *root, enum role role)
+static int64_t map_low(struct sequencer *s, const struct map *root, enum role role)
 {
     int64_t low = INT64_MAX;
-    for (int k = 0; k < root->reader_count; k++) {
+    int readers = facts_of(s, root)->role == role ? root->reader_count : 0;
+    for (int k = 0; k < readers; k++) {
         const struct layer *l = root->readers[k];
-        if (!in_group(s->group, l) || sequence_role(s->group, s->resident, root) != role)
+        if (!in_group(s->group, l))
             continue;
         for (int i = 0; i < l->in_count; i++) {
             const struct map *m = l->in[i].map;
@@ -291,7 +312,7 @@ static bool need_rows(struct sequencer *s, const struct map *of, struct map *roo
                 return false;
         }
     }
-    if (sequence_role(s->group, s->resident, root) == ROLE_MADE) {
+    if (facts_of(s, root)->role == ROLE_MADE) {
         ring_of(s, root, ROLE_MADE); /* also one that stays on chip from an earlier group */
         return true;
     }
@@ -359,7 +380,7 @@ static bool make_piece(struct sequencer *s, struct layer *l, int64_t from, int64
     s->layers[l->index].at = (int)to;
     for (int i = 0; i < l->out_count && !l->on_host; i++) {
         struct map *m = l->out[i];
-        if (!sequence_stores(s->group, s->resident, map_root(m)))
+        if (!facts_of(s, map_root(m))->stores)
             continue;
         int64_t a = i ? 0 : from, b = i ? (int64_t)m->n * m->h : to;
         if (s->group->cores > 1) { /* the rows of the other core are its own */
@@ -384,6 +405,8 @@ static bool advance(struct sequencer *s, struct layer *l, int64_t to)
     const int h = m->h, block = s->net->machine->blocks[m->block].h;
     if (to <= q->at)
         return true;
+    if (s->group->bands == 1 && q->end > q->at)
+        to = to > q->end ? to : q->end; /* in one piece, however little is asked for first */
     if (l->whole)
         to = (int64_t)m->n * h;
     else if (l->whole_frame)
@@ -424,7 +447,7 @@ static void set_shares(struct sequencer *s)
     for (int i = g->first; i <= g->last; i++) {
         const struct map *m = s->net->layers[i]->out[0];
         int64_t all = (int64_t)m->n * m->h;
-        s->layers[i] = (struct seq_layer){0, 0, (int)all};
+        s->layers[i] = (struct seq_layer){.end = (int)all, .ends = is_end(s, s->net->layers[i])};
     }
     if (g->cores == 1)
         return;
@@ -432,7 +455,7 @@ static void set_shares(struct sequencer *s)
         struct layer *l = s->net->layers[i];
         const struct map *m = l->out[0];
         int64_t all = (int64_t)m->n * m->h;
-        bool leaves = is_end(s, l) || sequence_stores(g, s->resident, map_root(l->out[0]));
+        bool leaves = s->layers[i].ends || facts_of(s, map_root(l->out[0]))->stores;
         s->layers[i].begin = leaves ? (int)(all * s->core / g->cores) : (int)all;
         s->layers[i].end = leaves ? (int)(all * (s->core + 1) / g->cores) : 0;
     }
@@ -507,13 +530,14 @@ bool sequence_group(struct sequencer *s, const struct group *g, int index, const
     s->core = core;
     s->out = out;
     s->err = err;
+    s->call++;
     set_shares(s);
     int bands = max_bands > 0 && max_bands < g->bands ? max_bands : g->bands;
     for (int b = 0; b < bands; b++)
         for (int i = g->first; i <= g->last; i++) {
             struct layer *l = s->net->layers[i];
             struct seq_layer *q = &s->layers[i];
-            if (q->begin >= q->end || !is_end(s, l))
+            if (q->begin >= q->end || !q->ends)
                 continue;
             int64_t span = q->end - q->begin;
             if (!advance(s, l, q->begin + (span * (b + 1) + g->bands - 1) / g->bands))
@@ -524,7 +548,7 @@ bool sequence_group(struct sequencer *s, const struct group *g, int index, const
         struct layer *l = s->net->layers[i];
         bool leaves = l->on_host;
         for (int k = 0; k < l->out_count; k++)
-            leaves |= sequence_stores(g, resident, map_root(l->out[k])) ||
+            leaves |= facts_of(s, map_root(l->out[k]))->stores ||
                       resident[map_root(l->out[k])->index];
         if (leaves && !advance(s, l, s->layers[i].end))
             return false;

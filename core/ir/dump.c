@@ -59,6 +59,14 @@ static void shape(struct buf *b, const struct shape *s)
 
 static bool is_integer(enum dtype t) { return !dtype_is_float(t); }
 
+static uint64_t constant_u64(const struct value *v, int64_t i)
+{
+    uint64_t u = 0;
+    if ((uint64_t)i < v->constant->bytes / sizeof u)
+        memcpy(&u, v->constant->data + (size_t)i * sizeof u, sizeof u);
+    return u;
+}
+
 static void constant(struct buf *b, const struct value *v)
 {
     int64_t n = shape_elements(&v->shape);
@@ -76,7 +84,9 @@ static void constant(struct buf *b, const struct value *v)
         double r;
         if (i)
             buf_putc(b, ',');
-        if (is_integer(v->dtype) && constant_int(v, i, &k))
+        if (v->dtype == DT_UINT64) /* half of them are beyond int64_t */
+            buf_printf(b, "%" PRIu64, constant_u64(v, i));
+        else if (is_integer(v->dtype) && constant_int(v, i, &k))
             buf_printf(b, "%" PRId64, k);
         else if (constant_real(v, i, &r))
             real(b, r);

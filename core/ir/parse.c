@@ -109,6 +109,20 @@ static bool integer(struct parser *s, int64_t *out)
     return true;
 }
 
+/* As a uint64 is written: the upper half is beyond int64_t, which keeps its bits. */
+static bool wide_integer(struct parser *s, int64_t *out)
+{
+    char *end;
+    if (*s->p == '-')
+        return integer(s, out);
+    errno = 0;
+    *out = (int64_t)strtoull(s->p, &end, 10);
+    if (end == s->p || errno)
+        return expected(s, "an integer");
+    s->p = end;
+    return true;
+}
+
 static bool number(struct parser *s, double *out)
 {
     char *end;
@@ -137,7 +151,9 @@ static bool numbers(struct parser *s, char close, double **out, int *count)
     return true;
 }
 
-static bool integers(struct parser *s, int64_t **out, int *count)
+typedef bool integer_fn(struct parser *s, int64_t *out);
+
+static bool integers_by(struct parser *s, integer_fn *read, int64_t **out, int *count)
 {
     size_t capacity = 0;
     *out = NULL;
@@ -147,11 +163,16 @@ static bool integers(struct parser *s, int64_t **out, int *count)
             return false;
         *out = arena_grow(s->arena, *out, (size_t)*count, (size_t)*count + 1, sizeof **out,
                           &capacity, s->err);
-        if (!*out || !integer(s, &(*out)[(*count)++]))
+        if (!*out || !read(s, &(*out)[(*count)++]))
             return false;
     }
     s->p++;
     return true;
+}
+
+static bool integers(struct parser *s, int64_t **out, int *count)
+{
+    return integers_by(s, integer, out, count);
 }
 
 static bool parse_shape(struct parser *s, struct shape *out)
@@ -241,7 +262,8 @@ static bool parse_constant(struct parser *s, struct value *v)
     int64_t *ints = NULL;
     int count;
     bool floats = dtype_is_float(v->dtype);
-    if (floats ? !numbers(s, ']', &reals, &count) : !integers(s, &ints, &count))
+    integer_fn *read = v->dtype == DT_UINT64 ? wide_integer : integer;
+    if (floats ? !numbers(s, ']', &reals, &count) : !integers_by(s, read, &ints, &count))
         return false;
     if (count != shape_elements(&v->shape)) {
         s->p = from;

@@ -40,7 +40,7 @@ const char *op_class_name(enum op_class c);
 typedef bool op_infer_fn(struct graph *g, struct node *n, struct bpu_error *err);
 /* Computes the outputs of a node whose inputs are all known constants (or whose result depends on
  * static shapes only) and sets value.constant.  Returns true and leaves the outputs alone when it
- * cannot (dtype, size cap). */
+ * cannot (dtype, size cap).  There is at least one output. */
 typedef bool op_fold_fn(struct graph *g, struct node *n, struct bpu_error *err);
 
 /* An attribute as PyTorch names it. */

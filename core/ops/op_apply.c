@@ -181,8 +181,8 @@ static bool apply_fold(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const struct op *op = n->op;
     bool known = apply_constant_operands(n, true), constant = apply_constant_operands(n, false);
-    if (op->fold && (op->shape_only || known) && op_fold_affordable(g, apply_work(n)) &&
-        !op->fold(g, n, err))
+    bool folds = op->fold && n->output_count > 0 && (op->shape_only || known);
+    if (folds && op_fold_affordable(g, apply_work(n)) && !op->fold(g, n, err))
         return false;
     /* Random numbers and control flow have no value before running, whatever their operands are. */
     bool computable = op->class != OPC_OTHER || op->identity;

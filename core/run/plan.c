@@ -166,12 +166,17 @@ static void keep_if_better(struct plan_item *items, const struct entry *entries,
         items[entries[i].index].offset = entries[i].offset;
 }
 
+static bool good(const struct plan_size *size)
+{
+    return size->total <= size->live || size->total <= size->enough;
+}
+
 /* Takes the item whose end is the end of the block first, again and again. */
 static void improve(struct plan_item *items, struct entry *entries, size_t count,
                     const struct entry **placed, struct plan_size *size)
 {
-    size_t tries = TRY_COST / (count * count + 1) + 1;
-    for (size_t k = 0; k < tries && k < TRIES && size->total > size->live; k++) {
+    size_t tries = (size->enough ? TRY_COST / 8 : TRY_COST) / (count * count + 1) + 1, most = size->enough ? TRIES / 8 : TRIES;
+    for (size_t k = 0; k < tries && k < most && !good(size); k++) {
         size_t top = 0;
         for (size_t i = 1; i < count; i++)
             if (entries[i].offset + entries[i].bytes > entries[top].offset + entries[top].bytes)
@@ -198,7 +203,7 @@ bool plan_place(struct arena *a, struct plan_item *items, size_t count, int step
                                     .last = items[i].last,
                                     .index = (uint32_t)i};
     for (size_t k = 0; ok && k < sizeof orders / sizeof orders[0]; k++) {
-        if (k > 0 && (count > MANY || size->total == size->live))
+        if (k > 0 && (count > MANY || good(size)))
             break;
         qsort(entries, count, sizeof *entries, orders[k]);
         size_t total = place_all(entries, count, orders[k] == by_time, placed);

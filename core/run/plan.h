@@ -14,7 +14,8 @@ struct plan_item {
 };
 
 struct plan_size {
-    size_t total; /* of the block */
+    size_t enough; /* given: the search ends with a block of at most this size; 0: the smallest it finds */
+    size_t total;  /* of the block */
     size_t live;  /* most bytes that are used in one step: no plan can be smaller */
 };
 

@@ -327,7 +327,7 @@ static bool plan_values(struct build *b, struct bpu_error *err)
                                .first = v->producer ? b->op_of[v->producer->index] + 1 : 0,
                                .last = b->r->options.keep_all ? steps - 1 : b->last[i]};
     }
-    struct plan_size size;
+    struct plan_size size = {0};
     if (!plan_place(b->a, b->items, b->item_count, steps, &size, err))
         return false;
     b->r->memory.planned = size.total;

@@ -1,7 +1,8 @@
 /* Lowering of each operator that the machine computes with integers: random shapes and attributes, compiled in
  * random ways, executed by the simulator, equal to the reference kernels bit for bit.
  *
- * A failure names its case; BPUHUB_CASE=n runs that one alone, and prints network and program. */
+ * A failure names its case; BPUHUB_CASE=n runs that one alone, and prints network and program.  BPUHUB_SEED=n
+ * makes other cases. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "core/compile/lower.h"
 #include "tests/unit/compile_case.h"
 
 typedef struct value *make_fn(struct net *n);
@@ -628,7 +630,7 @@ static void try(const char *what, make_fn *make, int times)
     for (int i = 0; i < times; i++) {
         struct net nn, *n = &nn;
         const void *in[32];
-        seed = (uint64_t)i * 2654435761u + (getenv("SEED") ? (uint64_t)atoi(getenv("SEED")) * 7919 : 0) + 99;
+        seed = (uint64_t)i * 2654435761u + (getenv("BPUHUB_SEED") ? (uint64_t)atoi(getenv("BPUHUB_SEED")) * 7919 : 0) + 99;
         for (const char *p = what; *p; p++)
             seed = seed * 31 + (unsigned char)*p;
         below(2);
@@ -681,6 +683,107 @@ TRY(scales, 40)
 TRY(one_move, 250)
 TRY(many_moves, 150)
 
+/* ── what a network becomes ── */
+
+/* A convolution of `m` channels with 3x3 windows and padding 1. */
+static struct value *plain_conv(struct net *n, struct value *x, int64_t m, int64_t groups)
+{
+    struct node *node = some_node(n, "torch.nn.Conv2d", x);
+    struct shape w = shape_of(4, (const int64_t[]){m, x->shape.dim[1] / groups, 3, 3});
+    ints(n, node, "padding", 2, (const int64_t[]){1, 1});
+    whole(n, node, "groups", groups);
+    OK(node_add_param(n->g, node, "weight", some_constant(n, &w, DT_QINT8, (int)m), &n->err));
+    return finish(n, node, DT_QINT8);
+}
+
+/* An inception of two branches that are written in place, a mean, and a linear layer behind a view. */
+static void small_network(struct net *n)
+{
+    struct shape s = shape_of(4, (const int64_t[]){1, 3, 16, 20});
+    struct value *x = quantize(n, some_input(n, &s, DT_FLOAT32), DT_QINT8);
+    struct value *trunk = plain_conv(n, x, 16, 1), *a = plain_conv(n, trunk, 32, 1),
+                 *b = plain_conv(n, trunk, 16, 16);
+    b->quant = a->quant;
+    struct node *cat = some_node(n, "torch.cat", a);
+    OK(node_add_input(n->g, cat, b, &n->err));
+    whole(n, cat, "dim", 1);
+    struct value *both = same_scale(finish(n, cat, DT_QINT8));
+    struct node *pooled = some_node(n, "torch.nn.MaxPool2d", both);
+    ints(n, pooled, "kernel_size", 2, (const int64_t[]){4, 4});
+    struct node *flat = some_node(n, "torch.flatten", same_scale(finish(n, pooled, DT_QINT8)));
+    whole(n, flat, "start_dim", 1);
+    struct value *v = same_scale(finish(n, flat, DT_QINT8));
+    struct node *last = some_node(n, "torch.nn.Linear", v);
+    struct shape w = shape_of(2, (const int64_t[]){10, v->shape.dim[1]});
+    OK(node_add_param(n->g, last, "weight", some_constant(n, &w, DT_QINT8, 10), &n->err));
+    OK(graph_add_output(n->g, dequantize(n, finish(n, last, DT_QINT8), DT_QINT8), &n->err));
+    net_fix(n);
+    OK(graph_sort(n->g, &n->err) && graph_verify(n->g, &n->err));
+}
+
+static void test_dump(void **state)
+{
+    static const char path[] = "tests/golden/lower_small.txt";
+    struct net nn, *n = &nn;
+    struct buf out;
+    (void)state;
+    seed = 5;
+    net_init(n);
+    small_network(n);
+    struct network *net = lower_graph(&n->arena, n->g, march_find("bernoulli2"), NULL, &n->err);
+    OK(net);
+    buf_init(&out, BUF_DEFAULT_CAP);
+    network_dump(net, &out);
+    OK(buf_ok(&out, &n->err));
+    if (getenv("UPDATE_GOLDEN")) {
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(out.data, 1, out.size, f), out.size);
+        assert_int_equal(fclose(f), 0);
+    }
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        fail_msg("%s is missing: run with UPDATE_GOLDEN=1 and look at it", path);
+    char *want = calloc(1, out.size + 2);
+    assert_non_null(want);
+    size_t size = fread(want, 1, out.size + 1, f);
+    fclose(f);
+    bool same = size == out.size && memcmp(want, out.data, size) == 0;
+    free(want);
+    if (!same)
+        fail_msg("the layers differ from %s: if that is wanted, run with UPDATE_GOLDEN=1\n%s", path,
+                 buf_str(&out));
+    buf_fini(&out);
+    arena_fini(&n->arena);
+}
+
+/* What cannot be lowered is refused with the node and the reason. */
+static void test_refusals(void **state)
+{
+    struct net nn, *n = &nn;
+    struct shape s = shape_of(4, (const int64_t[]){1, 3, 8, 8});
+    (void)state;
+    net_init(n);
+    struct value *y = finish(n, some_node(n, "torch.nn.ReLU", some_input(n, &s, DT_FLOAT32)), DT_FLOAT32);
+    OK(graph_add_output(n->g, y, &n->err) && graph_sort(n->g, &n->err));
+    assert_null(lower_graph(&n->arena, n->g, march_find("bayes"), NULL, &n->err));
+    assert_int_equal(n->err.code, BPU_UNSUPPORTED);
+    assert_non_null(strstr(n->err.hint, "bpuhub quantize"));
+    assert_string_equal(n->err.where, y->producer->name);
+    arena_fini(&n->arena);
+    net_init(n);
+    s = shape_of(5, (const int64_t[]){1, 3, 4, 4, 4});
+    struct node *node = some_node(n, "torch.nn.AvgPool3d", some_input(n, &s, DT_QINT8));
+    ints(n, node, "kernel_size", 3, (const int64_t[]){3, 3, 3});
+    ints(n, node, "padding", 3, (const int64_t[]){1, 1, 1});
+    OK(node_set_bool(n->g, node, "count_include_pad", false, &n->err));
+    OK(graph_add_output(n->g, finish(n, node, DT_QINT8), &n->err) && graph_sort(n->g, &n->err));
+    assert_null(lower_graph(&n->arena, n->g, march_find("bayes"), NULL, &n->err));
+    assert_int_equal(n->err.code, BPU_UNSUPPORTED);
+    assert_non_null(strstr(n->err.message, "different numbers of elements"));
+    arena_fini(&n->arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,6 +797,8 @@ int main(void)
         cmocka_unit_test(test_by_table),  cmocka_unit_test(test_slopes),
         cmocka_unit_test(test_scales),    cmocka_unit_test(test_one_move),
         cmocka_unit_test(test_many_moves),
+        cmocka_unit_test(test_dump),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,7 +184,7 @@ static void placement(void **state)
     for (int round = 0; round < 400; round++) {
         struct arena a;
         struct bpu_error err = {0};
-        struct plan_size size;
+        struct plan_size size = {0};
         size_t n = 1 + next_random(&seed) % MOST, live = 0;
         int steps = 1 + (int)(next_random(&seed) % 300);
         for (size_t i = 0; i < n; i++) {

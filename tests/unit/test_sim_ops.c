@@ -240,7 +240,7 @@ static void test_add_and_mul(void **state)
                 if (exact) {
                     int64_t v = (int64_t)p * ma;
                     int64_t whole = v >> shift;
-                    int64_t twice = (v - (whole << shift)) * 2;
+                    int64_t twice = (v - whole * ((int64_t)1 << shift)) * 2;
                     int64_t one = (int64_t)1 << shift;
                     want = (int64_t)(whole + (twice > one || (twice == one && (whole & 1))));
                 } else {
