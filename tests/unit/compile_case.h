@@ -61,7 +61,7 @@ static inline void compile_case_damage(struct compile_case *c, struct program *p
         field =
             i->arg_count && below(4) ? &i->args[below((uint32_t)i->arg_count)] : of_tile[below(5)];
         before = *field;
-        *field = below(2) ? values[below(12)] : before + (int32_t)below(5) - 2;
+        *field = below(2) ? values[below(12)] : (int32_t)((uint32_t)before + below(5) - 2);
         arena_init(&arena, (size_t)1 << 28);
         if (program_verify(p, &err)) {
             struct sim_options so = {.order = SIM_LIST, .unchecked = true};

@@ -188,6 +188,8 @@ static void text_form_reads_back(void **state)
     struct value *w = graph_add_constant(g, "w \"quoted\"", &two, DT_FLOAT32, weight, 8, &err);
     w->quant = (struct quant){.scale = scale, .zero_point = zero, .count = 2, .axis = 0};
     struct value *i = graph_add_constant(g, "i", &three, DT_INT64, list, 24, &err);
+    static const uint64_t large[2] = {UINT64_MAX, (uint64_t)1 << 63};
+    assert_non_null(graph_add_constant(g, "u", &two, DT_UINT64, large, 16, &err));
     assert_true(node_add_param(g, a, "weight", w, &err) && node_add_input(g, a, i, &err) &&
                 node_add_input(g, a, NULL, &err));
     assert_true(node_set_ints(g, a, "stride", list, 2, &err) &&
@@ -211,6 +213,8 @@ static void text_form_reads_back(void **state)
     int64_t k;
     assert_true(constant_int(graph_find_value(back, "i"), 2, &k));
     assert_int_equal(k, INT64_MAX);
+    assert_non_null(strstr(buf_str(&first), "[18446744073709551615,9223372036854775808]"));
+    assert_memory_equal(graph_find_value(back, "u")->constant->data, large, sizeof large);
     buf_fini(&first);
     buf_fini(&second);
 }
