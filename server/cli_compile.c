@@ -12,6 +12,7 @@
 #include "core/draw/program_svg.h"
 #include "core/job/report_compile.h"
 #include "server/cli_run.h"
+#include "server/parallel.h"
 
 #define DEFAULT_MEMORY_MIB 4096
 
@@ -261,6 +262,8 @@ static bool compile(struct command *c, struct bpu_error *err)
                                    .qconfig_what = c->qconfig_path,
                                    .sources = c->sources,
                                    .source_count = c->source_count,
+                                   .parallel = parallel_run,
+                                   .jobs = parallel_most(),
                                    .progress = progress,
                                    .dump = c->dump ? dump : NULL,
                                    .dump_ctx = c};

@@ -32,8 +32,13 @@ struct compile_options compile_default(void)
     return (struct compile_options){.level = LEVEL_O2, .balance = 2, .cores = 1, .jobs = 1};
 }
 
-/* One way to cut the network, all the way to a program. */
+/* One way to cut the network, all the way to a program.  In an arena of its own: of those that are tried one
+ * stays. */
 struct candidate {
+    struct arena arena;
+    bool open, built;
+    struct bpu_error err;
+    int percent; /* of memory, that the search began with */
     struct grouping grouping;
     struct placement placement;
     struct program program;
@@ -44,9 +49,11 @@ struct compilation {
     struct arena *arena;
     const struct network *net;
     const struct compile_options *o;
-    struct sequencer *sequencer;
     int64_t sram;
     struct bpu_error *err;
+    bool dumps;
+    struct candidate *candidates;
+    size_t quota; /* bytes for each */
 };
 
 static void progress(const struct compile_options *o, const char *pass, double done)
@@ -57,12 +64,23 @@ static void progress(const struct compile_options *o, const char *pass, double d
 
 /* ── dumps ── */
 
-static void dump_groups(const struct compile_options *o, const struct network *net,
-                        const struct grouping *g)
+/* Whole or not at all. */
+static bool dump_text(const struct compile_options *o, const char *pass, struct buf *b,
+                      struct bpu_error *err)
+{
+    bool ok = buf_ok(b, err);
+    if (ok)
+        o->dump(o->dump_ctx, pass, buf_str(b));
+    buf_fini(b);
+    return ok;
+}
+
+static bool dump_groups(const struct compile_options *o, const struct network *net,
+                        const struct grouping *g, struct bpu_error *err)
 {
     struct buf b;
     if (!o->dump)
-        return;
+        return true;
     buf_init(&b, BUF_DEFAULT_CAP);
     for (int i = 0; i < g->count; i++) {
         const struct group *x = &g->groups[i];
@@ -72,17 +90,16 @@ static void dump_groups(const struct compile_options *o, const struct network *n
     for (int i = 0; i < net->map_count; i++)
         if (g->resident[i])
             buf_printf(&b, "resident %s\n", net->maps[i]->name);
-    o->dump(o->dump_ctx, "group", buf_str(&b));
-    buf_fini(&b);
+    return dump_text(o, "group", &b, err);
 }
 
-static void dump_steps(const struct compile_options *o, const struct steps *s,
-                       const struct placement *p)
+static bool dump_steps(const struct compile_options *o, const struct steps *s,
+                       const struct placement *p, struct bpu_error *err)
 {
     static const char *const kinds[] = {"piece", "load", "store", "weights"};
     struct buf b;
     if (!o->dump)
-        return;
+        return true;
     buf_init(&b, BUF_DEFAULT_CAP);
     for (size_t i = 0; i < s->count; i++) {
         const struct step *x = &s->items[i];
@@ -98,19 +115,18 @@ static void dump_steps(const struct compile_options *o, const struct steps *s,
         }
         buf_putc(&b, '\n');
     }
-    o->dump(o->dump_ctx, "place", buf_str(&b));
-    buf_fini(&b);
+    return dump_text(o, "place", &b, err);
 }
 
-static void dump_program(const struct compile_options *o, const struct program *p)
+static bool dump_program(const struct compile_options *o, const struct program *p,
+                         struct bpu_error *err)
 {
     struct buf b;
     if (!o->dump)
-        return;
+        return true;
     buf_init(&b, BUF_DEFAULT_CAP);
     program_disassemble(p, &b);
-    o->dump(o->dump_ctx, "emit", buf_str(&b));
-    buf_fini(&b);
+    return dump_text(o, "emit", &b, err);
 }
 
 /* ── one candidate ── */
@@ -118,23 +134,27 @@ static void dump_program(const struct compile_options *o, const struct program *
 static bool build(struct compilation *c, int variant, int64_t budget, struct candidate *out, bool *fits)
 {
     struct steps steps = {.arena = c->arena};
+    struct sequencer *sequencer = sequencer_new(c->arena, c->net, c->err);
     const struct ring *rings;
     int count;
+    if (!sequencer)
+        return false;
     if (!group_layers(c->arena, c->net, c->o, budget, variant, &out->grouping, c->err) ||
         !placement_init(&out->placement, c->arena, c->net, &out->grouping, c->o, c->sram, c->err))
         return false;
     for (int g = 0; g < out->grouping.count; g++)
         for (int core = 0; core < out->grouping.groups[g].cores; core++) {
             size_t from = steps.count;
-            if (!sequence_group(c->sequencer, &out->grouping.groups[g], g, out->grouping.resident,
+            if (!sequence_group(sequencer, &out->grouping.groups[g], g, out->grouping.resident,
                                 core, 0, &steps, &rings, &count, c->err) ||
                 !placement_group(&out->placement, &steps, from, rings, count, c->err))
                 return false;
         }
     if (!placement_finish(&out->placement, &steps, fits, c->err))
         return false;
-    dump_groups(c->o, c->net, &out->grouping);
-    dump_steps(c->o, &steps, &out->placement);
+    if (c->dumps && (!dump_groups(c->o, c->net, &out->grouping, c->err) ||
+                     !dump_steps(c->o, &steps, &out->placement, c->err)))
+        return false;
     if (!*fits)
         return true;
     return emit_program(c->arena, c->net, &steps, &out->placement, c->o, &out->program, c->err) &&
@@ -142,36 +162,53 @@ static bool build(struct compilation *c, int variant, int64_t budget, struct can
            program_time(c->arena, &out->program, c->net->machine, &out->timing, c->err);
 }
 
+static bool build_anew(struct compilation *c, int variant, int percent, struct candidate *out, bool *fits)
+{
+    if (out->open)
+        arena_fini(&out->arena);
+    struct bpu_error err = {0};
+    *out = (struct candidate){.open = true, .percent = percent};
+    arena_init(&out->arena, c->quota);
+    struct compilation attempt = *c;
+    attempt.arena = &out->arena;
+    attempt.err = &err;
+    bool ok = build(&attempt, variant, c->sram * percent / 100, out, fits);
+    out->err = err;
+    return ok;
+}
+
 /* The budget of the search is lowered until the plan, which has gaps, fits as well; it is raised
  * first if the search finds nothing with what it begins with. */
-static bool build_fitting(struct compilation *c, int variant, struct candidate *out)
+static void build_fitting(struct compilation *c, int variant, struct candidate *out)
 {
-    int percent[] = {group_percent(c->o, variant), 100, 93, 85, 75, 62, 45};
+    const int percent[] = {group_percent(c->o, variant), 100, 93, 85, 75, 62, 45};
     bool fits = false;
     int64_t need = 0;
     for (size_t i = 0; !fits && i < sizeof percent / sizeof percent[0]; i++) {
-        if (i > 1 && percent[i] >= percent[0] && need == 0)
+        if (i > 0 && percent[i] >= percent[0] && need > 0)
             continue;
-        struct bpu_error err = {0};
-        struct compilation attempt = *c;
-        attempt.err = &err;
-        *out = (struct candidate){0};
-        if (build(&attempt, variant, c->sram * percent[i] / 100, out, &fits)) {
+        if (build_anew(c, variant, percent[i], out, &fits)) {
             need = out->placement.peak;
             continue;
         }
-        if (err.code != BPU_LIMIT || percent[i] == 100) {
-            *c->err = err;
-            return false;
-        }
-        if (i > 1)
+        if (out->err.code != BPU_LIMIT || percent[i] == 100)
+            return;
+        if (need > 0)
             break;
     }
-    if (!fits)
-        return error_set(c->err, BPU_LIMIT, c->net->graph->name,
-                         "the network needs %lld bytes of on-chip memory at once, and there are %lld",
-                         (long long)need, (long long)c->sram);
-    return true;
+    out->built = fits;
+    if (!fits) {
+        out->err = (struct bpu_error){0};
+        error_put(&out->err, BPU_LIMIT, c->net->graph->name,
+                  "the network needs %lld bytes of on-chip memory at once, and there are %lld",
+                  (long long)need, (long long)c->sram);
+    }
+}
+
+static void build_one(void *ctx, int variant)
+{
+    struct compilation *c = ctx;
+    build_fitting(c, variant, &c->candidates[variant]);
 }
 
 /* Smaller is better; both terms relative to the first candidate. */
@@ -222,6 +259,70 @@ static bool options_text(struct compilation *c, struct program *p)
     return p->options != NULL;
 }
 
+static void close_candidate(void *p)
+{
+    struct candidate *x = p;
+    if (x->open)
+        arena_fini(&x->arena);
+    x->open = false;
+}
+
+/* The best of the level's searches; the others are given back. */
+static struct candidate *search(struct compilation *c)
+{
+    const int count = group_variants(c->o);
+    struct candidate *best = NULL, first;
+    bool found = false;
+    int at = 0, together = c->o->parallel && c->o->jobs > 1 ? c->o->jobs : 1;
+    if (!(c->candidates = ARENA_ARRAY(c->arena, struct candidate, count, c->err)))
+        return NULL;
+    together = together < count ? together : count;
+    for (int v = 0; v < count; v++)
+        if (!arena_on_fini(c->arena, close_candidate, &c->candidates[v], c->err))
+            return NULL;
+    c->quota = (c->arena->quota - c->arena->used) / (size_t)(together + 1);
+    if (together > 1)
+        c->o->parallel(together, count, build_one, c);
+    for (int v = 0; v < count; v++) {
+        struct candidate *x = &c->candidates[v];
+        progress(c->o, "schedule", (double)v / count);
+        if (together == 1)
+            build_one(c, v);
+        if (!x->built && x->err.code != BPU_LIMIT) {
+            *c->err = x->err;
+            return NULL;
+        }
+        if (!x->built) {
+            close_candidate(x);
+            continue;
+        }
+        if (!found)
+            first = *x;
+        found = true;
+        if (best && worth(c, x, &first) >= worth(c, best, &first)) {
+            close_candidate(x);
+            continue;
+        }
+        if (best)
+            close_candidate(best);
+        best = x;
+        at = v;
+    }
+    if (!best) {
+        *c->err = c->candidates[0].err;
+        return NULL;
+    }
+    if (c->o->dump) { /* what was dropped is not worth reading */
+        bool fits;
+        c->dumps = true;
+        if (!build_anew(c, at, best->percent, best, &fits)) {
+            *c->err = best->err;
+            return NULL;
+        }
+    }
+    return best;
+}
+
 struct program *compile_graph(struct arena *a, const struct graph *fixed, const struct march *march,
                               const struct compile_options *o, struct compile_summary *summary,
                               struct bpu_error *err)
@@ -243,30 +344,19 @@ struct program *compile_graph(struct arena *a, const struct graph *fixed, const 
         struct buf b;
         buf_init(&b, BUF_DEFAULT_CAP);
         network_dump(net, &b);
-        o->dump(o->dump_ctx, "lower", buf_str(&b));
-        buf_fini(&b);
-    }
-    if (!(c.sequencer = sequencer_new(a, net, err)))
-        return NULL;
-    const int variants = group_variants(o);
-    struct candidate *best = NULL, *first = NULL;
-    for (int v = 0; v < variants; v++) {
-        progress(o, "schedule", (double)v / variants);
-        struct candidate *x = ARENA_NEW(a, struct candidate, err);
-        if (!x || !build_fitting(&c, v, x))
+        if (!dump_text(o, "lower", &b, err))
             return NULL;
-        first = first ? first : x;
-        if (!best || worth(&c, x, first) < worth(&c, best, first))
-            best = x;
     }
+    struct candidate *best = search(&c);
+    if (!best)
+        return NULL;
     struct program *p = &best->program;
     p->name = fixed->name;
     p->march = march_name(march);
     p->tool = "bpuhub " BPU_VERSION;
     p->uncalibrated = o->uncalibrated;
-    if (!options_text(&c, p))
+    if (!options_text(&c, p) || !dump_program(o, p, err))
         return NULL;
-    dump_program(o, p);
     if (summary)
         summarize(&c, best, summary);
     progress(o, "emit", 1);

@@ -40,7 +40,10 @@ struct compile_options {
     enum compile_level level;
     int balance;            /* of LEVEL_BALANCE: 0 least time … 100 least traffic */
     int cores;              /* 1 … machine.cores */
-    int jobs;               /* threads that search, 1 … 64; the program does not depend on it */
+    /* Calls work(ctx, i) for i = 0 … count - 1, in any order and perhaps at once, and returns when all are done;
+     * NULL: one after the other.  The program does not depend on it.  At most `jobs` at a time. */
+    void (*parallel)(int jobs, int count, void (*work)(void *ctx, int i), void *ctx);
+    int jobs;
     const struct compile_io *inputs, *outputs;
     int input_count, output_count;
     int64_t sram_bytes;     /* 0: the machine's; smaller: for experiments and tests */

@@ -170,20 +170,22 @@ struct emission {
     struct arena *arena;
     struct bpu_error *err;
     int64_t constant_end, workspace;
+    int64_t *blob_at;     /* by blob: its address, or -1 */
     int64_t *constant_of; /* by map: address of a constant map, or -1 */
     unsigned char *constants;
 };
 
 /* A constant's place: counted on the first pass (constants NULL), filled on the second. */
-static void put_blob(struct emission *e, struct blob *b)
+static void put_blob(struct emission *e, const struct blob *b)
 {
-    if (b->address < 0) {
-        b->address = e->constant_end;
-        e->constant_end = round_up(b->address + b->bytes, DDR_GRANULE);
+    int64_t *at = &e->blob_at[b->index];
+    if (*at < 0) {
+        *at = e->constant_end;
+        e->constant_end = round_up(*at + b->bytes, DDR_GRANULE);
         e->at->constant_bytes += b->bytes;
     }
     if (e->constants)
-        memcpy(e->constants + b->address, b->data, (size_t)b->bytes);
+        memcpy(e->constants + *at, b->data, (size_t)b->bytes);
 }
 
 static void put_constant(struct emission *e, const struct map *m)
@@ -388,7 +390,7 @@ static bool emit_blob(struct emission *e, const struct step *s, int buffer)
     if (!i)
         return false;
     i->tiles[0] = bytes_tile(SPACE_SRAM, b->address, b->bytes);
-    i->tiles[1] = bytes_tile(SPACE_DDR, b->blob->address + b->blob_offset, b->bytes);
+    i->tiles[1] = bytes_tile(SPACE_DDR, e->blob_at[b->blob->index] + b->blob_offset, b->bytes);
     i->source = (uint32_t)s->layer->source;
     return true;
 }
@@ -410,10 +412,10 @@ static bool emit_step(struct emission *e, struct placement *at, size_t k, const 
         return true;
     for (int t = 0; t < l->out_count + l->in_count; t++) { /* the CPU works on DDR */
         struct map *m = t < l->out_count ? l->out[t] : l->in[t - l->out_count].map;
-        struct blob *b = t < l->out_count ? NULL : l->in[t - l->out_count].blob;
+        const struct blob *b = t < l->out_count ? NULL : l->in[t - l->out_count].blob;
         if (b) {
             i->tiles[t].space = SPACE_DDR;
-            i->tiles[t].base = b->address;
+            i->tiles[t].base = e->blob_at[b->index];
         } else if (m) {
             struct tile whole = ddr_tile(e, m);
             struct tile *x = &i->tiles[t];
@@ -460,14 +462,13 @@ bool emit_program(struct arena *a, const struct network *net, const struct steps
     out->inputs = ARENA_ARRAY(a, struct program_io, net->input_count + 1, err);
     out->outputs = ARENA_ARRAY(a, struct program_io, net->output_count + 1, err);
     out->code = ARENA_ARRAY(a, struct instruction, steps->count + 1, err);
-    if (!e.constant_of || !out->inputs || !out->outputs || !out->code)
+    e.blob_at = ARENA_ARRAY(a, int64_t, net->blob_count, err);
+    if (!e.constant_of || !e.blob_at || !out->inputs || !out->outputs || !out->code)
         return false;
     for (int i = 0; i < net->map_count; i++)
         e.constant_of[i] = -1;
-    for (int i = 0; i < net->layer_count; i++)
-        for (int k = 0; k < net->layers[i]->in_count; k++)
-            if (net->layers[i]->in[k].blob)
-                net->layers[i]->in[k].blob->address = -1;
+    for (int i = 0; i < net->blob_count; i++)
+        e.blob_at[i] = -1;
     visit_constants(&e, steps);
     out->constant_bytes = e.constant_end;
     if (!(e.constants = arena_alloc(a, (size_t)e.constant_end + 1, err)))

@@ -282,7 +282,7 @@ static bool fit_group(struct search *s, int first, int last, bool in, bool out, 
     s->reload_of = false;
     s->bands_of = 1;
     if (net->layers[first]->on_host) {
-        *fits = first == last;
+        *fits = first == last && cores == 1;
         return true;
     }
     if (cores == 1 && need_whole(s, first, last, in, out) <= s->sram) {

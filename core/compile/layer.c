@@ -138,8 +138,8 @@ struct blob *network_blob(struct network *net, const void *data, int64_t bytes,
 {
     struct blob *b = ARENA_NEW(net->arena, struct blob, err);
     if (b)
-        *b = (struct blob){.data = data, .bytes = bytes, .units = 1, .unit_bytes = bytes,
-                           .address = -1};
+        *b = (struct blob){.index = net->blob_count++, .data = data, .bytes = bytes, .units = 1,
+                           .unit_bytes = bytes};
     return b;
 }
 

@@ -69,12 +69,12 @@ enum need {
 
 /* Bytes that are the same for every run: weights, tables. */
 struct blob {
+    int index;
     const unsigned char *data;
     int64_t bytes;
     /* Cut by result channels: units of unit_bytes for unit_channels each; units 1: never cut. */
     int units, unit_channels;
     int64_t unit_bytes;
-    int64_t address; /* in DDR, by emit.c */
 };
 
 struct operand {
@@ -136,6 +136,7 @@ struct network {
     int map_count, map_capacity;
     struct layer **layers; /* in an order in which they can run */
     int layer_count, layer_capacity;
+    int blob_count;
     struct program_source *sources;
     int source_count, source_capacity;
     int *source_of;        /* by node index of the graph: its source, or -1 */

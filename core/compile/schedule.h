@@ -93,6 +93,8 @@ enum role sequence_role(const struct group *g, const bool *resident, const struc
 bool sequence_stores(const struct group *g, const bool *resident, const struct map *root);
 bool steps_add(struct steps *s, const struct step *step, struct bpu_error *err) BPU_CHECKED;
 
+/* ── weights.c ── */
+
 /* How many pieces of result channels a layer is cut into where its weights are streamed. */
 int layer_chunks(const struct network *net, const struct layer *l);
 void layer_chunk(const struct network *net, const struct layer *l, int i, int chunks, int *c0,

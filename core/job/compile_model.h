@@ -33,7 +33,9 @@ struct compilation {
     const char *qconfig_what;
     struct feed_source *sources; /* calibration data */
     size_t source_count;
-    bool alone; /* no threads: option jobs counts as 1 */
+    /* As compile_options has it; NULL: no threads, option jobs counts as 1. */
+    void (*parallel)(int jobs, int count, void (*work)(void *ctx, int i), void *ctx);
+    int jobs; /* where the option says nothing */
     job_progress_fn *progress;
     void *progress_ctx;
     void (*dump)(void *ctx, const char *pass, const char *text); /* NULL: no dumps */

@@ -174,9 +174,12 @@ static bool read_cores(struct compilation *c, struct bpu_error *err)
                   most, most == 1 ? "" : "s", c->with.cores);
         return error_hint(err, "Give 1%s.", most > 1 ? " or 2" : "");
     }
+    if (c->jobs > 0)
+        c->with.jobs = c->jobs;
     if (jobs && !number("jobs", jobs, 1, MOST_JOBS, &c->with.jobs, err))
         return false;
-    if (c->alone)
+    c->with.parallel = c->parallel;
+    if (!c->parallel)
         c->with.jobs = 1; /* the program is the same */
     return true;
 }

@@ -68,7 +68,6 @@ bool kind_compile(struct job_work *w)
                               .option_count = req->option_count,
                               .sources = &source,
                               .source_count = found,
-                              .alone = true,
                               .progress = w->progress,
                               .progress_ctx = w->progress_ctx};
     if (!compile_run(c, w->err))

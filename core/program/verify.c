@@ -123,6 +123,8 @@ static const char *tile_fault(const struct tile *t)
     }
     if (!isfinite(t->scale) || t->scale < 0)
         return "has a scale that is none";
+    if (t->zero < -65536 || t->zero > 65536) /* differences with stored integers stay in 32 bits */
+        return "has a zero point that no type of 16 bits holds";
     tile_range(t, &first, &end);
     return first < end ? NULL : "has addresses beyond 64 bits";
 }

@@ -1,0 +1,51 @@
+/* weights: how constants are cut by result channels, so that they can be streamed. */
+#include "core/compile/schedule.h"
+
+int layer_filter(const struct layer *l)
+{
+    for (int i = 0; i < l->in_count; i++)
+        if (l->in[i].blob && l->in[i].blob->units > 1)
+            return i;
+    return -1;
+}
+
+/* Small enough that loading one part hides behind computing another, large enough that the latency of a
+ * transfer does not count. */
+static int64_t chunk_bytes(const struct network *net)
+{
+    int64_t most = (int64_t)net->machine->sram_bytes.v / 8;
+    int64_t least = (int64_t)(net->machine->ddr_latency_cycles.v * net->machine->ddr_load_bytes.v * 8);
+    return most > least ? most : least > 0 ? least : 1;
+}
+
+int layer_chunks(const struct network *net, const struct layer *l)
+{
+    int i = layer_filter(l);
+    if (i < 0)
+        return 1;
+    const struct blob *b = l->in[i].blob;
+    int64_t target = chunk_bytes(net), n = (b->bytes + target - 1) / target;
+    return n < b->units ? (int)n : b->units;
+}
+
+void layer_chunk(const struct network *net, const struct layer *l, int i, int chunks, int *c0,
+                 int *c1)
+{
+    (void)net;
+    const struct blob *b = l->in[layer_filter(l)].blob;
+    int64_t u0 = (int64_t)b->units * i / chunks, u1 = (int64_t)b->units * (i + 1) / chunks;
+    int c = l->out[0]->c;
+    *c0 = (int)(u0 * b->unit_channels);
+    *c1 = u1 * b->unit_channels < c ? (int)(u1 * b->unit_channels) : c;
+}
+
+int64_t blob_part(const struct blob *b, int c0, int c1, int64_t *offset)
+{
+    if (b->units <= 1) {
+        *offset = 0;
+        return b->bytes;
+    }
+    int64_t u0 = c0 / b->unit_channels, u1 = (c1 + b->unit_channels - 1) / b->unit_channels;
+    *offset = u0 * b->unit_bytes;
+    return (u1 - u0) * b->unit_bytes;
+}
