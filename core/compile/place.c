@@ -296,7 +296,7 @@ static bool add_loads(struct placement *p, struct steps *steps, int64_t room, st
 
 /* ── addresses ── */
 
-static bool place_core(struct placement *p, int core, size_t steps, struct bpu_error *err)
+static bool place_core(struct placement *p, int core, size_t steps, bool apart, struct bpu_error *err)
 {
     size_t count = 0;
     struct plan_size size = {.enough = (size_t)p->sram};
@@ -311,7 +311,8 @@ static bool place_core(struct placement *p, int core, size_t steps, struct bpu_e
         index[count] = (int)b;
         items[count++] = (struct plan_item){.bytes = (size_t)round_up(q->bytes, SRAM_GRANULE),
                                             .first = q->first,
-                                            .last = q->last};
+                                            .last = q->last,
+                                            .high = apart && q->blob};
     }
     if (!count)
         return true;
@@ -373,20 +374,26 @@ static bool place_ddr(struct placement *p, const struct steps *steps, struct bpu
 bool placement_finish(struct placement *p, struct steps *steps, bool *fits, struct bpu_error *err)
 {
     /* Loads of weights fill what the rest leaves, less and less of it until the plan has no gaps too many. */
-    static const int percent[] = {97, 90, 80, 65, 0};
+    static const int coarse[] = {97, 90, 82, 72, 60, 0}, fine[] = {98, 95, 92, 88, 84, 80, 75, 70, 65, 50, 0};
+    const bool quick = p->options->level <= LEVEL_O2;
+    const int *percent = quick ? coarse : fine;
+    const size_t shares = quick ? sizeof coarse / sizeof coarse[0] : sizeof fine / sizeof fine[0];
     const struct steps plain = *steps;
     const struct placement before = *p;
     *fits = false;
-    size_t i = p->options->level == LEVEL_O0 ? 4 : 0;
-    for (; !*fits && i < sizeof percent / sizeof percent[0]; i++) {
+    size_t i = p->options->level == LEVEL_O0 ? shares - 1 : 0;
+    for (; !*fits && i < shares; i++) {
         *steps = plain;
         *p = before;
         if (!add_loads(p, steps, p->sram * percent[i] / 100, err))
             return false;
-        for (int c = 0; c < p->options->cores; c++)
-            if (!place_core(p, c, steps->count, err))
-                return false;
-        *fits = p->peak <= p->sram;
+        for (int apart = 0; !*fits && apart < 2; apart++) { /* weights between the maps, or at the other end */
+            p->peak = p->bound = 0;
+            for (int c = 0; c < p->options->cores; c++)
+                if (!place_core(p, c, steps->count, apart, err))
+                    return false;
+            *fits = p->peak <= p->sram;
+        }
     }
     return !*fits || place_ddr(p, steps, err);
 }

@@ -74,7 +74,7 @@ static void constant(struct buf *b, const struct value *v)
         buf_puts(b, " const=?");
         return;
     }
-    if (n < 0 || n > CONST_ELEMENTS || v->dtype == DT_UNKNOWN) {
+    if (n < 0 || n > CONST_ELEMENTS || (v->dtype == DT_UNKNOWN && n > 0)) {
         buf_printf(b, " const=%zuB", v->constant->bytes);
         return;
     }

@@ -20,6 +20,7 @@ struct entry {
     size_t bytes; /* rounded up */
     size_t offset;
     int first, last;
+    bool high;
     uint32_t index; /* in the caller's list */
 };
 
@@ -65,9 +66,30 @@ static size_t round_up(size_t n)
     return (n + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
 }
 
-/* Puts e into the smallest gap that holds it.  placed: what stands already, by offset. */
-static void place(struct entry *e, const struct entry *const *placed, size_t count)
+/* Puts e below `top`, into the highest gap that holds it. */
+static bool place_high(struct entry *e, const struct entry *const *placed, size_t count, size_t top)
 {
+    size_t end = 0, best = SIZE_MAX;
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *p = placed[i];
+        if (p->last < e->first || p->first > e->last)
+            continue;
+        if (p->offset > end && p->offset - end >= e->bytes)
+            best = p->offset - e->bytes;
+        if (p->offset + p->bytes > end)
+            end = p->offset + p->bytes;
+    }
+    if (top >= end && top - end >= e->bytes)
+        best = top - e->bytes;
+    e->offset = best / PLAN_ALIGN * PLAN_ALIGN;
+    return best != SIZE_MAX;
+}
+
+/* Puts e into the smallest gap that holds it.  placed: what stands already, by offset. */
+static void place(struct entry *e, const struct entry *const *placed, size_t count, size_t top)
+{
+    if (e->high && top && place_high(e, placed, count, top))
+        return;
     size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
     for (size_t i = 0; i < count; i++) {
         const struct entry *p = placed[i];
@@ -109,7 +131,7 @@ static size_t retire(const struct entry **placed, size_t count, int now)
 }
 
 /* In the order of the list, which is that of time if timely. */
-static size_t place_all(struct entry *entries, size_t count, bool timely,
+static size_t place_all(struct entry *entries, size_t count, bool timely, size_t top,
                         const struct entry **placed)
 {
     size_t total = 0, standing = 0, limit = NEAR / 4;
@@ -120,7 +142,7 @@ static size_t place_all(struct entry *entries, size_t count, bool timely,
             limit = standing * 2 > NEAR / 4 ? standing * 2 : NEAR / 4;
         }
         if (count <= MANY || standing <= NEAR)
-            place(e, placed, standing);
+            place(e, placed, standing, top);
         else
             e->offset = total;
         insert(placed, standing++, e);
@@ -175,7 +197,7 @@ static bool good(const struct plan_size *size)
 static void improve(struct plan_item *items, struct entry *entries, size_t count,
                     const struct entry **placed, struct plan_size *size)
 {
-    size_t tries = (size->enough ? TRY_COST / 8 : TRY_COST) / (count * count + 1) + 1, most = size->enough ? TRIES / 8 : TRIES;
+    size_t tries = (size->enough ? TRY_COST / 8 : TRY_COST) / (count * count + 1) + 1, most = size->enough ? TRIES / 25 : TRIES;
     for (size_t k = 0; k < tries && k < most && !good(size); k++) {
         size_t top = 0;
         for (size_t i = 1; i < count; i++)
@@ -184,7 +206,7 @@ static void improve(struct plan_item *items, struct entry *entries, size_t count
         struct entry first = entries[top];
         memmove(entries + 1, entries, top * sizeof *entries);
         entries[0] = first;
-        keep_if_better(items, entries, count, place_all(entries, count, false, placed), size);
+        keep_if_better(items, entries, count, place_all(entries, count, false, size->enough, placed), size);
     }
 }
 
@@ -201,12 +223,13 @@ bool plan_place(struct arena *a, struct plan_item *items, size_t count, int step
         entries[i] = (struct entry){.bytes = round_up(items[i].bytes),
                                     .first = items[i].first,
                                     .last = items[i].last,
+                                    .high = items[i].high,
                                     .index = (uint32_t)i};
     for (size_t k = 0; ok && k < sizeof orders / sizeof orders[0]; k++) {
         if (k > 0 && (count > MANY || good(size)))
             break;
         qsort(entries, count, sizeof *entries, orders[k]);
-        size_t total = place_all(entries, count, orders[k] == by_time, placed);
+        size_t total = place_all(entries, count, orders[k] == by_time, size->enough, placed);
         keep_if_better(items, entries, count, total, size);
         if (orders[k] != by_time)
             improve(items, entries, count, placed, size);

@@ -2,6 +2,8 @@
 #ifndef BPU_RUN_PLAN_H
 #define BPU_RUN_PLAN_H
 
+#include <stdbool.h>
+
 #include "core/base/arena.h"
 
 #define PLAN_ALIGN 64
@@ -10,6 +12,8 @@
 struct plan_item {
     size_t bytes;
     int first, last;
+    bool high;     /* goes to the upper end of plan_size.enough: what comes and goes in another rhythm than
+                      the rest leaves fewer gaps there */
     size_t offset; /* the answer, a multiple of PLAN_ALIGN */
 };
 
