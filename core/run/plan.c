@@ -197,7 +197,9 @@ static bool good(const struct plan_size *size)
 static void improve(struct plan_item *items, struct entry *entries, size_t count,
                     const struct entry **placed, struct plan_size *size)
 {
-    size_t tries = (size->enough ? TRY_COST / 8 : TRY_COST) / (count * count + 1) + 1, most = size->enough ? TRIES / 25 : TRIES;
+    const bool hurry = size->enough > 0; /* the caller can ask for less and try again */
+    const size_t most = hurry ? TRIES / 25 : TRIES;
+    size_t tries = (hurry ? TRY_COST / 8 : TRY_COST) / (count * count + 1) + 1;
     for (size_t k = 0; k < tries && k < most && !good(size); k++) {
         size_t top = 0;
         for (size_t i = 1; i < count; i++)
