@@ -142,6 +142,7 @@ static bool build(struct compilation *c, int variant, int64_t budget, struct can
     if (!group_layers(c->arena, c->net, c->o, budget, variant, &out->grouping, c->err) ||
         !placement_init(&out->placement, c->arena, c->net, &out->grouping, c->o, c->sram, c->err))
         return false;
+    out->placement.patient = group_patient(c->o, variant);
     for (int g = 0; g < out->grouping.count; g++)
         for (int core = 0; core < out->grouping.groups[g].cores; core++) {
             size_t from = steps.count;

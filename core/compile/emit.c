@@ -181,7 +181,7 @@ static void put_blob(struct emission *e, const struct blob *b)
     int64_t *at = &e->blob_at[b->index];
     if (*at < 0) {
         *at = e->constant_end;
-        e->constant_end = round_up(*at + b->bytes, DDR_GRANULE);
+        e->constant_end = round_up(*at + b->bytes, SRAM_GRANULE);
         e->at->constant_bytes += b->bytes;
     }
     if (e->constants)
@@ -194,7 +194,7 @@ static void put_constant(struct emission *e, const struct map *m)
     int64_t *at = &e->constant_of[m->index];
     if (*at < 0) {
         *at = e->constant_end;
-        e->constant_end = round_up(*at + map_bytes(m, b), DDR_GRANULE);
+        e->constant_end = round_up(*at + map_bytes(m, b), SRAM_GRANULE);
         e->at->constant_bytes += map_bytes(m, b);
     }
     if (!e->constants)
@@ -214,8 +214,10 @@ static void visit_constants(struct emission *e, const struct steps *steps)
 {
     for (size_t i = 0; i < steps->count; i++) {
         const struct step *s = &steps->items[i];
-        if (s->kind == STEP_BLOB)
-            put_blob(e, s->layer->in[s->operand].blob);
+        /* What comes in one transfer lies side by side, in the order of the chain. */
+        for (int b = s->kind == STEP_BLOB ? e->at->of_step[i].of[0] : -1; b >= 0;
+             b = e->at->buffers[b].next)
+            put_blob(e, e->at->buffers[b].blob);
         if (s->kind == STEP_LOAD && s->map->constant)
             put_constant(e, s->map);
         for (int k = 0; s->kind == STEP_PIECE && s->layer->on_host && k < s->layer->in_count; k++) {
@@ -389,8 +391,11 @@ static bool emit_blob(struct emission *e, const struct step *s, int buffer)
     struct instruction *i = next_instruction(e, s, OP_LOAD, 2);
     if (!i)
         return false;
-    i->tiles[0] = bytes_tile(SPACE_SRAM, b->address, b->bytes);
-    i->tiles[1] = bytes_tile(SPACE_DDR, e->blob_at[b->blob->index] + b->blob_offset, b->bytes);
+    int64_t bytes = b->bytes;
+    for (int k = b->next; k >= 0; k = e->at->buffers[k].next)
+        bytes = e->at->buffers[k].host_offset + e->at->buffers[k].bytes;
+    i->tiles[0] = bytes_tile(SPACE_SRAM, b->address, bytes);
+    i->tiles[1] = bytes_tile(SPACE_DDR, e->blob_at[b->blob->index] + b->blob_offset, bytes);
     i->source = (uint32_t)s->layer->source;
     return true;
 }
@@ -475,7 +480,7 @@ bool emit_program(struct arena *a, const struct network *net, const struct steps
         return false;
     visit_constants(&e, steps);
     out->constants = e.constants;
-    int64_t end = e.constant_end;
+    int64_t end = round_up(e.constant_end, DDR_GRANULE);
     out->input_count = net->input_count;
     out->output_count = net->output_count;
     for (int i = 0; i < net->input_count; i++)

@@ -147,6 +147,11 @@ int group_variants(const struct compile_options *o)
     }
 }
 
+bool group_patient(const struct compile_options *o, int variant)
+{
+    return o->level > LEVEL_O2 && variant >= 2;
+}
+
 static const struct variant *variant_of(const struct compile_options *o, int variant)
 {
     return o->level <= LEVEL_O1 ? &variants[1] : &variants[variant];

@@ -48,6 +48,7 @@ static int add_buffer(struct placement *p, const struct buffer *b, struct bpu_er
         return -1;
     p->buffers = all;
     p->buffers[p->count] = *b;
+    p->buffers[p->count].host = p->buffers[p->count].next = -1;
     return (int)p->count++;
 }
 
@@ -182,6 +183,11 @@ static void touch_steps(struct placement *p, const struct steps *steps)
                 p->buffers[b].first = (int)i;
             p->buffers[b].last = (int)i;
         }
+    for (size_t b = 0; b < p->count; b++) { /* the first one stays as long as any */
+        const struct buffer *m = &p->buffers[b];
+        if (m->host >= 0 && m->first >= 0 && m->last > p->buffers[m->host].last)
+            p->buffers[m->host].last = m->last;
+    }
 }
 
 /* Moves each load up to where its transfer would end just in time, while memory has room. */
@@ -249,6 +255,48 @@ static int by_deadline(const void *a, const void *b)
     return x->buffer < y->buffer ? -1 : x->buffer > y->buffer;
 }
 
+/* True if the blob is loaded once and whole, so that its place in DDR is free to choose. */
+static bool may_join(const struct placement *p, const struct buffer *b, const int *loads_of)
+{
+    enum { SMALL = 32768 };
+    return b->bytes == b->blob->bytes && b->bytes <= SMALL && loads_of[b->blob->index] == 1 &&
+           b->core < p->options->cores;
+}
+
+/* Neighbours in the list of loads that stand at one place become one transfer. */
+static bool join_loads(struct placement *p, struct blob_load *loads, size_t *count, struct bpu_error *err)
+{
+    enum { MOST = 131072 };
+    int *loads_of = ARENA_ARRAY(p->arena, int, p->net->blob_count + 1, err);
+    size_t kept = 0;
+    int open = -1, tail = -1;
+    if (!loads_of)
+        return false;
+    for (size_t i = 0; i < *count; i++)
+        loads_of[p->buffers[loads[i].buffer].blob->index]++;
+    for (size_t i = 0; i < *count; i++) {
+        struct buffer *b = &p->buffers[loads[i].buffer];
+        bool joins = may_join(p, b, loads_of);
+        struct buffer *host = open >= 0 ? &p->buffers[open] : NULL;
+        if (joins && host && host->core == b->core && loads[kept - 1].at == loads[i].at &&
+            host->host_bytes + b->bytes <= MOST) {
+            b->host = open;
+            b->host_offset = host->host_bytes;
+            host->host_bytes = round_up(host->host_bytes + b->bytes, SRAM_GRANULE);
+            p->buffers[tail].next = loads[i].buffer;
+            tail = loads[i].buffer;
+            if (loads[i].deadline < loads[kept - 1].deadline)
+                loads[kept - 1].deadline = loads[i].deadline;
+            continue;
+        }
+        b->host_bytes = round_up(b->bytes, SRAM_GRANULE);
+        open = tail = joins ? loads[i].buffer : -1;
+        loads[kept++] = loads[i];
+    }
+    *count = kept;
+    return true;
+}
+
 /* Puts the loads of weights between the other steps. */
 static bool add_loads(struct placement *p, struct steps *steps, int64_t room, struct bpu_error *err)
 {
@@ -265,6 +313,10 @@ static bool add_loads(struct placement *p, struct steps *steps, int64_t room, st
         if (!hoist(p, steps, loads, count, c, room, err))
             return false;
     qsort(loads, count, sizeof *loads, by_position);
+    for (size_t b = 0; b < p->count; b++)
+        p->buffers[b].host = p->buffers[b].next = -1;
+    if (room > 0 && !join_loads(p, loads, &count, err))
+        return false;
     struct step *items = ARENA_ARRAY(p->arena, struct step, n + count, err);
     struct step_buffers *of = ARENA_ARRAY(p->arena, struct step_buffers, n + count, err);
     if (!items || !of)
@@ -306,10 +358,11 @@ static bool place_core(struct placement *p, int core, size_t steps, bool apart, 
         return false;
     for (size_t b = 0; b < p->count; b++) {
         const struct buffer *q = &p->buffers[b];
-        if (q->core != core || q->first < 0)
+        if (q->core != core || q->first < 0 || q->host >= 0)
             continue;
         index[count] = (int)b;
-        items[count++] = (struct plan_item){.bytes = (size_t)round_up(q->bytes, SRAM_GRANULE),
+        int64_t bytes = q->next >= 0 ? q->host_bytes : q->bytes;
+        items[count++] = (struct plan_item){.bytes = (size_t)round_up(bytes, SRAM_GRANULE),
                                             .first = q->first,
                                             .last = q->last,
                                             .high = apart && q->blob};
@@ -320,6 +373,9 @@ static bool place_core(struct placement *p, int core, size_t steps, bool apart, 
         return false;
     for (size_t i = 0; i < count; i++)
         p->buffers[index[i]].address = (int64_t)items[i].offset;
+    for (size_t b = 0; b < p->count; b++)
+        if (p->buffers[b].core == core && p->buffers[b].host >= 0)
+            p->buffers[b].address = p->buffers[p->buffers[b].host].address + p->buffers[b].host_offset;
     p->peak = (int64_t)size.total > p->peak ? (int64_t)size.total : p->peak;
     p->bound = (int64_t)size.live > p->bound ? (int64_t)size.live : p->bound;
     return true;
@@ -375,9 +431,9 @@ bool placement_finish(struct placement *p, struct steps *steps, bool *fits, stru
 {
     /* Loads of weights fill what the rest leaves, less and less of it until the plan has no gaps too many. */
     static const int coarse[] = {97, 90, 82, 72, 60, 0}, fine[] = {98, 95, 92, 88, 84, 80, 75, 70, 65, 50, 0};
-    const bool quick = p->options->level <= LEVEL_O2;
-    const int *percent = quick ? coarse : fine;
-    const size_t shares = quick ? sizeof coarse / sizeof coarse[0] : sizeof fine / sizeof fine[0];
+    const int *percent = p->patient ? fine : coarse;
+    const size_t shares =
+        p->patient ? sizeof fine / sizeof fine[0] : sizeof coarse / sizeof coarse[0];
     const struct steps plain = *steps;
     const struct placement before = *p;
     *fits = false;

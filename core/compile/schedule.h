@@ -111,6 +111,8 @@ bool group_layers(struct arena *a, const struct network *net, const struct compi
 /* How many different searches there are at a level, and the share of memory that one begins with. */
 int group_variants(const struct compile_options *o);
 int group_percent(const struct compile_options *o, int variant);
+/* True if it is not one of the quick searches of O2. */
+bool group_patient(const struct compile_options *o, int variant);
 
 /* ── place.c ── */
 
@@ -125,6 +127,10 @@ struct buffer {
     int64_t bytes, address;
     int ring;        /* rows; 0: the whole map */
     int first, last; /* steps */
+    /* Small constants that are needed together come in one transfer: the first of them stands for all,
+     * `next` chains the others, whose `host` it is. -1: alone. */
+    int host, next;
+    int64_t host_offset, host_bytes; /* of a member: where it lies; of the first: bytes of all */
 };
 
 /* By step: the buffers of its tiles in the order of the instruction's tiles; -1: none. */
@@ -138,6 +144,7 @@ struct placement {
     const struct compile_options *options;
     const struct grouping *grouping;
     int64_t sram;
+    bool patient; /* tries more shares of memory for what is loaded ahead */
     struct buffer *buffers;
     size_t count, capacity;
     struct step_buffers *of_step;
