@@ -146,7 +146,7 @@ $(BUILD)/tests/%: tests/%.c $(TEST_HELPERS) $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 test: $(BUILD)/bpuhub $(TEST_BIN)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
 
-test-zoo: $(BUILD)/bpuhub
+test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any
 	@/usr/bin/python3 -c 'import torch, torchvision, onnx' 2>/dev/null && \
 	    [ -d /usr/share/libonnx-testdata ] || $(MAKE) zoo-deps
 	@BPUHUB=$(BUILD)/bpuhub tests/zoo/run.sh
@@ -155,6 +155,7 @@ test-zoo: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/exact.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py -e fast
+	@BPUHUB=$(BUILD)/bpuhub ANY=$(BUILD)/tests/zoo/compile_any /usr/bin/python3 tests/zoo/compile.py
 
 bench: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh

@@ -28,11 +28,7 @@ static const char usage_text[] =
 struct command {
     struct cli cli;
     const char *qconfig_path, *output, *json, *html, *plan, *schedule, *heat, *dump, *dump_to;
-    const char *inputs[RUN_MAX_INPUTS];
-    size_t input_count;
-    struct run_source files[RUN_MAX_INPUTS];
-    struct feed_source sources[RUN_MAX_INPUTS];
-    size_t source_count;
+    struct run_inputs calibration;
     struct cli_file file, qconfig_file;
     struct arena arena;
     struct compilation work;
@@ -46,24 +42,6 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bpuhub compile %s\n", usage_text);
     return 2;
-}
-
-static bool add_file(struct command *c, const char *text, struct bpu_error *err)
-{
-    if (c->input_count == RUN_MAX_INPUTS)
-        return error_set(err, BPU_USAGE, "--calibration", "more than %d files", RUN_MAX_INPUTS);
-    c->inputs[c->input_count++] = text;
-    return true;
-}
-
-static bool set_memory(struct command *c, const char *text, struct bpu_error *err)
-{
-    char *end;
-    unsigned long mib = strtoul(text, &end, 10);
-    if (!*text || *end || mib == 0 || mib > 1 << 20)
-        return error_set(err, BPU_USAGE, "--memory", "\"%s\" is not a number of MiB", text);
-    c->cli.memory = (size_t)mib << 20;
-    return true;
 }
 
 /* --KEY VALUE is the option KEY=VALUE, --KEY NAME=VALUE the option KEY.NAME=VALUE. */
@@ -124,7 +102,7 @@ static bool take(struct command *c, int opt, bool *ok, struct bpu_error *err)
 {
     switch (opt) {
     case MARCH: c->cli.march = optarg; break;
-    case CALIBRATION: *ok = add_file(c, optarg, err); break;
+    case CALIBRATION: *ok = run_inputs_add(&c->calibration, "--calibration", optarg, RUN_MAX_INPUTS, err); break;
     case QCONFIG: c->qconfig_path = optarg; break;
     case 'o': c->output = optarg; break;
     case 'O': *ok = add_plain(c, "opt", optarg, err); break;
@@ -136,7 +114,7 @@ static bool take(struct command *c, int opt, bool *ok, struct bpu_error *err)
     case DUMP: c->dump = optarg; break;
     case DUMP_TO: c->dump_to = optarg; break;
     case OPTION: *ok = cli_add_option(&c->cli, optarg, err); break;
-    case MEMORY: *ok = set_memory(c, optarg, err); break;
+    case MEMORY: *ok = cli_set_memory(&c->cli, optarg, err); break;
     case BALANCE: *ok = add_plain(c, "balance_factor", optarg, err); break;
     case CORES: *ok = add_plain(c, "cores", optarg, err); break;
     case SOURCE: *ok = add_option(c, "input_source", optarg, err); break;
@@ -182,15 +160,8 @@ static bool parse(struct command *c, int argc, char **argv, int *exit_code)
 
 static bool open_files(struct command *c, struct bpu_error *err)
 {
-    for (size_t i = 0; i < c->input_count; i++) {
-        struct run_source *f = &c->files[i];
-        c->source_count++;
-        if (!run_source_open(&c->arena, c->inputs[i], f, err))
-            return false;
-        c->sources[i] = (struct feed_source){
-            .name = f->name, .key = f->key, .what = f->path, .arrays = f->arrays};
-    }
-    return cli_open(c->cli.model, &c->file, err) &&
+    return run_inputs_open(&c->arena, &c->calibration, err) &&
+           cli_open(c->cli.model, &c->file, err) &&
            (!c->qconfig_path || cli_open(c->qconfig_path, &c->qconfig_file, err));
 }
 
@@ -260,8 +231,8 @@ static bool compile(struct command *c, struct bpu_error *err)
                                    .qconfig = c->qconfig_path && !qconfig ? "" : qconfig,
                                    .qconfig_size = c->qconfig_file.size,
                                    .qconfig_what = c->qconfig_path,
-                                   .sources = c->sources,
-                                   .source_count = c->source_count,
+                                   .sources = c->calibration.sources,
+                                   .source_count = c->calibration.opened,
                                    .parallel = parallel_run,
                                    .jobs = parallel_most(),
                                    .progress = progress,
@@ -345,12 +316,10 @@ static bool write_results(const struct command *c, struct bpu_error *err)
 static void finish(struct command *c)
 {
     arena_fini(&c->arena);
-    for (size_t i = 0; i < c->source_count; i++)
-        run_source_close(&c->files[i]);
+    run_inputs_close(&c->calibration);
     cli_close(&c->file);
     cli_close(&c->qconfig_file);
-    for (size_t i = 0; i < c->cli.option_count; i++)
-        free((void *)(uintptr_t)c->cli.options[i].key); /* cli_add_option() made it */
+    cli_drop_options(&c->cli);
 }
 
 int cli_compile(int argc, char **argv)

@@ -48,6 +48,7 @@ for t in tests/cases/*.sh; do
     [ -x "$t" ] && run "$(basename "$t" .sh)" "$t"
 done
 run golden tests/golden/run.sh
+run golden_disasm python3 tests/golden/disasm.py
 [ -f tests/unit/test_tables.py ] && run test_tables python3 tests/unit/test_tables.py
 run walkthrough tests/walkthrough/run.sh
 [ -z "${NO_BROWSER:-}" ] && [ -f tests/browser/run.sh ] && run browser tests/browser/run.sh

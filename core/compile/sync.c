@@ -166,7 +166,8 @@ bool sync_program(struct arena *a, struct program *p, bool serial, struct bpu_er
     for (int c = 0; c < p->cores; c++)
         if (!memory_init(&s, &s.memory[c], 0, p->sram_bytes, SRAM_GRANULE))
             return false;
-    if (!memory_init(&s, &s.memory[MACHINE_MAX_CORES], p->constant_bytes, p->ddr_bytes, DDR_GRANULE))
+    if (!memory_init(&s, &s.memory[MACHINE_MAX_CORES],
+                     p->constant_bytes / DDR_GRANULE * DDR_GRANULE, p->ddr_bytes, DDR_GRANULE))
         return false;
     for (int k = 0; k < p->code_count; k++) {
         struct instruction *i = &p->code[k];

@@ -247,7 +247,8 @@ static void write_panel(const struct plan *plan, int core)
     double room = (double)plan->m->sram_bytes.v;
     double step = chart_step((double)plan->height_bytes, 6, 2);
     struct buf text;
-    buf_init(&text, 4096);
+    if (!svg_line_init(&text))
+        out->failed = true;
     if (room > 0)
         buf_printf(out,
                    "<rect class=\"room\" x=\"%.0f\" y=\"%.1f\" width=\"%.0f\" height=\"%.1f\"/>\n",

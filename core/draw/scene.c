@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/draw/label.h"
+#include "core/draw/svg.h"
 
 #define BOX_TEXT_MAX 210.0 /* widest line in a box */
 #define BOX_PAD 12.0
@@ -96,7 +97,8 @@ static int add_net(struct build *b, int source, const struct value *v)
 static bool node_texts(struct build *b, struct box *x, struct bpu_error *err)
 {
     struct buf line;
-    buf_init(&line, 4096);
+    if (!svg_line_init(&line))
+        return error_set(err, BPU_NO_MEMORY, x->node->name, "there is no memory for its label");
     label_attributes(x->node, &line);
     if (b->s->heat && b->s->heat->share[x->node->index] >= 0)
         buf_printf(&line, "%s%.3g %%", line.size ? " \xC2\xB7 " : "",

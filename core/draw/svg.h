@@ -15,6 +15,10 @@ void svg_number(struct buf *out, double x);
  * bytes. */
 void svg_text(struct buf *out, const char *s);
 void svg_text_short(struct buf *out, const char *s);
+/* A text that may be cut after SVG_LINE bytes.  Its memory is there from the start, so that only the cut can fail
+ * it; false: there is none. */
+#define SVG_LINE 4096
+bool svg_line_init(struct buf *b);
 /* Lines of <title> text. */
 void svg_box_tooltip(const struct scene *s, int box, struct buf *out);
 void svg_net_tooltip(const struct scene *s, int net, struct buf *out);

@@ -308,6 +308,7 @@ static double list_illegal(const struct scene *s, struct buf *out, double y, dou
         snprintf(line, sizeof line, "\xE2\x9C\x95 %.60s%s at %.160s: %.240s", f->rule, times,
                  f->node ? f->node->name : "the model", f->message);
         const char *text = text_fit_start(s->arena, line, 12, LEGEND_WIDTH, &(struct bpu_error){0});
+        out->failed |= !text;
         y += 18;
         *width = fmax(*width, SVG_MARGIN + text_width(text ? text : "", 12, false));
         if (f->node)
@@ -328,6 +329,7 @@ double svg_header(const struct scene *s, struct buf *out, double *width)
     const struct check_result *r = s->check;
     const char *name = s->graph->name && *s->graph->name ? s->graph->name : "model";
     const char *title = text_fit_start(s->arena, name, 19, 700, &(struct bpu_error){0});
+    out->failed |= !title;
     title = title ? title : "";
     double x = SVG_MARGIN + ceil(text_width(title, 19, true) * 1.06) + 16, y = 40;
     char line[512];

@@ -60,6 +60,16 @@ void svg_text_short(struct buf *out, const char *s)
     put(out, s, 400);
 }
 
+bool svg_line_init(struct buf *b)
+{
+    static const char room[SVG_LINE];
+    buf_init(b, SVG_LINE);
+    buf_add(b, room, sizeof room);
+    bool ok = !b->failed;
+    buf_clear(b);
+    return ok;
+}
+
 void svg_number(struct buf *out, double x)
 {
     double tenths = round(x * 10) + 0.0; /* no negative zero */

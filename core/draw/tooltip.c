@@ -5,6 +5,13 @@
 #define OPERANDS 12 /* operands, readers and folded nodes that a tooltip lists */
 #define FOLDED 40
 
+/* NULL: there was no memory for it. */
+static void put_or_fail(struct buf *out, const char *text)
+{
+    buf_puts(out, text ? text : "");
+    out->failed |= !text;
+}
+
 static void operand(const struct scene *s, const char *role, int i, const struct value *v,
                     struct buf *out)
 {
@@ -17,7 +24,7 @@ static void operand(const struct scene *s, const char *role, int i, const struct
     buf_printf(out, "\n%s ", role);
     if (i >= 0)
         buf_printf(out, "%d: ", i);
-    buf_puts(out, text ? text : "");
+    put_or_fail(out, text);
     if (v->quant.count == 1)
         buf_printf(out, " scale %.6g", v->quant.scale[0]);
     else if (v->quant.count > 1)
@@ -51,7 +58,8 @@ static void node_lines(const struct scene *s, const struct node *n, struct buf *
     more(n->input_count, OPERANDS, "inputs", out);
     for (int i = 0; i < n->param_count && i < OPERANDS; i++) {
         struct buf role;
-        buf_init(&role, 4096);
+        if (!svg_line_init(&role))
+            out->failed = true;
         svg_text_short(&role, n->params[i].name);
         operand(s, buf_str(&role), -1, n->params[i].value, out);
         buf_fini(&role);
@@ -61,7 +69,8 @@ static void node_lines(const struct scene *s, const struct node *n, struct buf *
     more(n->output_count, OPERANDS, "outputs", out);
     for (int i = 0; i < n->attr_count; i++) {
         struct buf text;
-        buf_init(&text, 4096);
+        if (!svg_line_init(&text))
+            out->failed = true;
         label_value(&n->attrs[i], &text);
         buf_putc(out, '\n');
         svg_text_short(out, n->attrs[i].name);
@@ -148,7 +157,7 @@ void svg_net_tooltip(const struct scene *s, int net, struct buf *out)
     if (v) {
         struct bpu_error err = {0};
         const char *text = scene_value_text(s, v, &err);
-        buf_puts(out, text ? text : "");
+        put_or_fail(out, text);
         buf_putc(out, ' ');
         svg_text_short(out, v->name);
         buf_putc(out, '\n');

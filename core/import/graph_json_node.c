@@ -260,20 +260,20 @@ static bool declare(struct json_reader *r, struct value *v, size_t k, json_t *sh
 }
 
 /* Inference has spoken: does it agree with the file? */
-static bool agrees(const struct value *v, const struct shape *said, enum dtype said_dtype, size_t k,
+static bool agrees(const struct value *v, const struct value *said, size_t k,
                    const struct json_at *at, struct bpu_error *err)
 {
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
-    if (!shape_fits(said, &v->shape)) {
+    if (!shape_fits(&said->shape, &v->shape)) {
         json_fail(err, BPU_BAD_SHAPE, AT_INDEX(AT_KEY(at, "output_shapes"), k),
                   "the file gives \"%s\" the shape %s, but it follows from the operands as %s",
-                  v->name, shape_text(said, a), shape_text(&v->shape, b));
+                  v->name, shape_text(&said->shape, a), shape_text(&v->shape, b));
         return error_hint(err, "Correct the attributes, or leave \"output_shapes\" out.");
     }
-    if (said_dtype != DT_UNKNOWN && v->constant && said_dtype != v->dtype)
+    if (said->dtype != DT_UNKNOWN && v->constant && said->dtype != v->dtype)
         return json_fail(err, BPU_BAD_MODEL, AT_INDEX(AT_KEY(at, "output_dtypes"), k),
                          "the file gives \"%s\" the dtype %s, but it is computed as %s", v->name,
-                         dtype_name(said_dtype), dtype_name(v->dtype));
+                         dtype_name(said->dtype), dtype_name(v->dtype));
     int64_t elements = shape_elements(&v->shape);
     if (v->constant && v->constant->data &&
         (elements < 0 || v->constant->bytes != (size_t)elements * dtype_size(v->dtype)))
@@ -303,24 +303,35 @@ bool json_node_apply(struct json_reader *r, size_t i, struct bpu_error *err)
         !per_output(n, j, at, "output_zero_points", &zeros, err) ||
         !per_output(n, j, at, "output_axes", &axes, err))
         return false;
-    struct shape *said = ARENA_ARRAY(r->g->arena, struct shape, count, err);
-    enum dtype *said_dtype = ARENA_ARRAY(r->g->arena, enum dtype, count, err);
-    if (!said || !said_dtype)
+    struct value *said = ARENA_ARRAY(r->g->arena, struct value, count, err);
+    if (!said)
         return false;
     for (size_t k = 0; k < count; k++) {
         struct value *v = n->outputs[k];
         if (!declare(r, v, k, shapes, dtypes, scales, zeros, axes, at, err))
             return false;
-        said[k] = v->shape;
-        said_dtype[k] = v->dtype;
+        said[k] = *v;
     }
     struct bpu_error inner = {0};
-    if (!op_apply(r->g, n, &inner)) {
+    enum fold before = n->fold;
+    bool applied = op_apply(r->g, n, &inner), fits = applied;
+    for (size_t k = 0; fits && k < count; k++)
+        fits = shape_fits(&said[k].shape, &n->outputs[k]->shape);
+    /* An importer could not tell what the node does: it may lack attributes and take operands in
+     * their place, and its results are what the file says. */
+    if (!fits && node_bool(n, "undetermined", false) &&
+        (applied || inner.code == BPU_BAD_SHAPE || inner.code == BPU_BAD_MODEL)) {
+        for (size_t k = 0; k < count; k++)
+            *n->outputs[k] = said[k];
+        n->fold = before;
+        return true;
+    }
+    if (!applied) {
         json_fail(err, inner.code, at, "node \"%s\": %s", n->name, inner.message);
         return inner.hint[0] ? error_hint(err, "%s", inner.hint) : false;
     }
     for (size_t k = 0; k < count; k++)
-        if (!agrees(n->outputs[k], &said[k], said_dtype[k], k, at, err))
+        if (!agrees(n->outputs[k], &said[k], k, at, err))
             return false;
     return true;
 }

@@ -205,7 +205,7 @@ static bool make_constant(struct onnx_node *o, struct node *n, const struct valu
     const void *data = c ? onnx_qparam_integers(o, v, p) : NULL;
     if (o->im->err->code != BPU_NONE)
         return false;
-    *c = (struct constant){data, data ? v->constant->bytes : 0};
+    *c = (struct constant){data, v->constant->bytes};
     n->outputs[0]->constant = c;
     n->fold = FOLD_CONSTANT;
     return true;

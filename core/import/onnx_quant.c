@@ -115,7 +115,7 @@ static bool dequantize_constant(struct onnx_node *o, struct node *n, struct valu
     const void *data = c ? onnx_qparam_integers(o, x, p) : NULL;
     if (o->im->err->code != BPU_NONE)
         return false;
-    *c = (struct constant){data, data ? x->constant->bytes : 0};
+    *c = (struct constant){data, x->constant->bytes};
     y->shape = x->shape;
     y->dtype = p->dtype;
     y->quant = p->q;

@@ -364,6 +364,9 @@ struct py_value *ts_opaque(struct ts_op *o, const char *op_name)
     for (size_t i = 0; n && i < o->count; i++)
         if (o->args[i] && !add_tensors(o, n, o->args[i]))
             return NULL;
+    /* Without its attributes the row would mean something else: nothing executes it. */
+    if (n && n->op && !node_set_bool(ts->graph, n, "undetermined", true, ts->err))
+        return NULL;
     return n ? ts_tensor(ts, node_add_output(ts->graph, n, n->name, ts->err)) : NULL;
 }
 

@@ -100,12 +100,26 @@ bool job_unknown_march(const char *name, struct bpu_error *err)
     return error_hint(err, "Give one of: %s.", names);
 }
 
+/* Not through json_dumps(), which leaves out a key that it has no memory for. */
+static int append(const char *text, size_t size, void *out)
+{
+    buf_add(out, text, size);
+    return 0; /* buf_ok() tells */
+}
+
+/* NULL: there is no memory for it. */
 static json_t *port(const struct value *v)
 {
     json_t *dims = json_array();
-    for (int i = 0; i < v->shape.rank; i++)
-        json_array_append_new(dims, v->shape.dim[i] < 0 ? json_null()
-                                                        : json_integer(v->shape.dim[i]));
+    bool ok = dims != NULL;
+    for (int i = 0; i < v->shape.rank && ok; i++)
+        ok = json_array_append_new(dims, v->shape.dim[i] < 0
+                                             ? json_null()
+                                             : json_integer(v->shape.dim[i])) == 0;
+    if (!ok) {
+        json_decref(dims);
+        return NULL;
+    }
     return json_pack("{s:s, s:o, s:s}", "name", v->name, "shape", dims, "dtype",
                      dtype_name(v->dtype));
 }
@@ -139,10 +153,11 @@ bool job_model_json(const struct graph *g, struct buf *out, struct bpu_error *er
     if (!parameters(g, &total, err))
         return false;
     json_t *inputs = json_array(), *outputs = json_array();
+    bool ok = true;
     for (int i = 0; i < g->input_count; i++)
-        json_array_append_new(inputs, port(g->inputs[i]));
+        ok = json_array_append_new(inputs, port(g->inputs[i])) == 0 && ok;
     for (int i = 0; i < g->output_count; i++)
-        json_array_append_new(outputs, port(g->outputs[i]));
+        ok = json_array_append_new(outputs, port(g->outputs[i])) == 0 && ok;
     int live = 0;
     int64_t macs = 0;
     for (int i = 0; i < g->node_count; i++) {
@@ -156,12 +171,9 @@ bool job_model_json(const struct graph *g, struct buf *out, struct bpu_error *er
                              (json_int_t)g->opset, "inputs", inputs, "outputs", outputs, "nodes",
                              g->node_count, "live_nodes", live, "parameters",
                              (json_int_t)total, "macs", (json_int_t)macs);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    if (text)
-        buf_puts(out, text);
-    free(text);
+    ok = ok && root && json_dump_callback(root, append, out, JSON_COMPACT) == 0;
     json_decref(root);
-    if (!text)
+    if (!ok)
         return error_set(err, BPU_NO_MEMORY, NULL, "the model's description could not be written");
     return buf_ok(out, err);
 }

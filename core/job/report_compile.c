@@ -74,35 +74,18 @@ const char *report_compile_verdict(const struct compilation *c, char *out, size_
 
 /* ── JSON ── */
 
-static void write_missing(struct json_writer *w, const char *key, const char *reason)
-{
-    writer_open(w, key, '{');
-    writer_text(w, "availability", "unavailable");
-    writer_text(w, "reason", reason);
-    writer_close(w, '}');
-}
-
 static void write_time(struct json_writer *w, const struct compilation *c, const char *key,
                        double cycles)
 {
     if (c->machine->clock_mhz.v > 0)
         writer_real(w, key, compile_us(c, cycles));
     else
-        write_missing(w, key, "the clock of this march is not known");
+        writer_missing(w, key, "the clock of this march is not known");
 }
 
 static void write_head(struct json_writer *w, const struct compilation *c)
 {
-    writer_text(w, "schema", "bpuhub.compile/1");
-    writer_open(w, "tool", '{');
-    writer_text(w, "name", BPU_NAME);
-    writer_text(w, "version", BPU_VERSION);
-    writer_close(w, '}');
-    writer_open(w, "model", '{');
-    writer_text(w, "id", c->model_id);
-    writer_text(w, "name", c->model_name);
-    writer_text(w, "format", c->graph->format);
-    writer_close(w, '}');
+    writer_head(w, "bpuhub.compile/1", c->model_id, c->model_name, c->graph->format);
     writer_text(w, "march", march_name(c->target));
     writer_text(w, "verdict", "legal");
     writer_open(w, "options", '{');
@@ -160,7 +143,7 @@ static void write_summary(struct json_writer *w, const struct compilation *c)
     if (c->machine->clock_mhz.v > 0 && c->timing.end > 0)
         writer_real(w, "fps", 1e6 / compile_us(c, c->timing.end));
     else
-        write_missing(w, "fps", "the clock of this march is not known");
+        writer_missing(w, "fps", "the clock of this march is not known");
     writer_close(w, '}');
     writer_open(w, "ddr", '{');
     for (int t = TRAFFIC_CONSTANTS; t < TRAFFIC_COUNT; t++) {

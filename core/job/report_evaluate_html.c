@@ -221,6 +221,7 @@ static void write_suggestion(const json_t *s, struct buf *out)
     cell(out, s, "gain_points", 1, "", 2);
     buf_puts(out, "<td><code>");
     char *change = json_dumps(json_object_get(s, "change_qconfig"), JSON_ENCODE_ANY);
+    out->failed |= !change;
     buf_xml(out, change ? change : "");
     free(change);
     buf_puts(out, "</code></td></tr>\n");

@@ -137,12 +137,10 @@ static bool apply_lazy(struct graph *g, struct node *n, struct bpu_error *err)
     return true;
 }
 
-/* Passing through: an identity, a concatenation of one, or a cast that changes nothing or only the width of
- * a float. */
+/* Passing through: an identity, or a cast that changes nothing or only the width of a float. */
 static bool apply_is_identity(const struct node *n)
 {
-    bool one = n->op->infer == infer_cat && n->input_count == 1;
-    if ((!n->op->identity && !one) || n->input_count < 1 || n->output_count < 1 || !n->inputs[0])
+    if (!n->op->identity || n->input_count < 1 || n->output_count < 1 || !n->inputs[0])
         return false;
     if (n->op->infer != infer_to)
         return true;

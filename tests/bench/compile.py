@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """The compiler: its time and memory, and how near its programs come to what no program can beat.
 
-    compile.py ZOO BPUHUB BUILD [quality] [speed] [growth] [--json FILE]
+    compile.py ZOO BPUHUB BUILD [quality] [speed] [growth] [--json FILE] [--table FILE]
 
 quality   per network, march and level: on-chip memory, DDR bytes and predicted time over their bounds
 speed     wall time and peak memory of compiling
 growth    processor time over the number of nodes, chains and random graphs up to 5,000
+
+--table writes the figures of quality as the table of docs/compiling.md.
 """
 import json, math, os, random, re, resource, statistics, subprocess, sys, tempfile
 
@@ -16,6 +18,8 @@ LEVELS = os.environ.get("LEVELS", "0 1 2 3 fast ddr balance").split()
 RUNS = int(os.environ.get("RUNS", "5"))
 NODES = (500, 1000, 2000, 3500, 5000)
 RESULTS = []
+TABLE = ["| network, march | level | time, us | / bound | DDR, MB | / bound | on chip, MiB | spilled maps | instructions | compiled in, ms |",
+         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
 
 
 def row(what, value, unit, aim="", note="", digits=2):
@@ -120,6 +124,9 @@ def quality(tmp):
                     continue
                 s = r["summary"]
                 moved = s["ddr_load_bytes"] + s["ddr_store_bytes"]
+                TABLE.append(f"| {name}, {march} | {level} | {s['predicted_us']:.0f} | {s['predicted_us'] / s['bound_us']:.2f} "
+                             f"| {moved / 1e6:.2f} | {moved / s['ddr_bound_bytes']:.2f} | {s['sram_peak_bytes'] / 2**20:.2f} "
+                             f"| {s['spilled_maps']} | {s['instructions']} | {cpu:.0f} |")
                 what = f"{name}, {march}, {level if level.isalpha() else 'O' + level}"
                 row(f"{what}: time / bound", s["predicted_us"] / s["bound_us"], "x", "<= 1.25" if level == "3" else "",
                     f"{s['predicted_us']:.0f} us; bound {s['bound_us']:.0f}, computing {s['compute_cycles'] * s['predicted_us'] / s['predicted_cycles']:.0f}; "
@@ -198,6 +205,7 @@ def growth(tmp):
 def main():
     words = sys.argv[4:]
     to = words[words.index("--json") + 1] if "--json" in words else None
+    table = words[words.index("--table") + 1] if "--table" in words else None
     parts = {"quality": quality, "speed": speed, "growth": growth}
     wanted = [w for w in words if w in parts] or list(parts)
     with tempfile.TemporaryDirectory(prefix="bpuhub-bench-") as tmp:
@@ -206,6 +214,9 @@ def main():
     if to:
         with open(to, "w") as f:
             json.dump(RESULTS, f, indent=1)
+    if table:
+        with open(table, "w") as f:
+            f.write("\n".join(TABLE) + "\n")
 
 
 main()

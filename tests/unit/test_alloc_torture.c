@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include <glob.h>
 #include <limits.h>
-#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,17 +21,7 @@
 #include <jansson.h>
 
 #include "core/import/import.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
+#include "tests/unit/failing_malloc.h"
 
 enum {
     ALL = SANITIZED ? 60 : 250, /* up to so many allocations each one fails, beyond that a sample */
@@ -42,37 +31,7 @@ enum {
     LIBZIP_LOSES = 1024,
 };
 
-/* The allocation of that number from now fails; LONG_MAX: none. */
-static long malloc_left = LONG_MAX, jansson_left = LONG_MAX;
-
-static bool fails(long *left)
-{
-    return *left != LONG_MAX && (*left)-- == 0;
-}
-
-#if SANITIZED
-#define real_malloc malloc
-#else
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t count, size_t n);
-void *__libc_realloc(void *p, size_t n);
-#define real_malloc __libc_malloc
-
-void *malloc(size_t n)
-{
-    return fails(&malloc_left) ? NULL : __libc_malloc(n);
-}
-
-void *calloc(size_t count, size_t n)
-{
-    return fails(&malloc_left) ? NULL : __libc_calloc(count, n);
-}
-
-void *realloc(void *p, size_t n)
-{
-    return fails(&malloc_left) ? NULL : __libc_realloc(p, n);
-}
-#endif
+static long jansson_left = LONG_MAX;
 
 /* jansson's reader of strings goes on when the buffer of a token cannot grow, to 32, 64, 128 …
  * bytes, and then reads beyond it.  The importer sees to it that this memory is there
@@ -164,7 +123,7 @@ static struct outcome run(const struct file *f, enum way way, long n)
                                  .options = f->options,
                                  .option_count = f->option_count};
     tzset(); /* dates of archives need it, and it keeps what it allocates */
-    size_t before = SANITIZED ? 0 : mallinfo2().uordblks;
+    size_t before = malloc_used();
     arena_init(&a, QUOTA);
     long *left = way == WAY_JANSSON ? &jansson_left : way == WAY_MALLOC ? &malloc_left : NULL;
     if (left)
@@ -184,7 +143,7 @@ static struct outcome run(const struct file *f, enum way way, long n)
             fail_msg("%s, allocation %ld of %s: %s", f->path, n, way_names[way], broken.message);
     }
     arena_fini(&a);
-    o.leak = SANITIZED ? 0 : (long)(mallinfo2().uordblks - before);
+    o.leak = (long)(malloc_used() - before);
     return o;
 }
 
@@ -303,11 +262,7 @@ static void graph_text(void **state)
 
 int main(int argc, char **argv)
 {
-    /* The caches of malloc would count as used. */
-    if (argc > 0 && !SANITIZED && !getenv("GLIBC_TUNABLES")) {
-        setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1);
-        execv("/proc/self/exe", argv);
-    }
+    malloc_exactly(argv);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     json_set_alloc_funcs(jansson_malloc, free);
