@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Length of the character at s (1..4) and its number, 0 if it is none.  s ends with NUL. */
-static inline size_t utf8_character(const char *s, uint32_t *number)
+/* Length of the character at s (1..4) and its number, 0 if it is none or does not end within `size`
+ * bytes. */
+static inline size_t utf8_character_of(const char *s, size_t size, uint32_t *number)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned char lead = (unsigned char)*s;
@@ -17,6 +18,8 @@ static inline size_t utf8_character(const char *s, uint32_t *number)
                : lead < 0xF0 ? 3
                : lead < 0xF5 ? 4
                              : 0;
+    if (n > size)
+        return 0;
     uint32_t c = n > 1 ? lead & (0x7Fu >> n) : lead;
     for (size_t i = 1; i < n; i++) {
         if (((unsigned char)s[i] & 0xC0) != 0x80)
@@ -27,6 +30,12 @@ static inline size_t utf8_character(const char *s, uint32_t *number)
         return 0;
     *number = c;
     return n;
+}
+
+/* The same of a text that ends with NUL. */
+static inline size_t utf8_character(const char *s, uint32_t *number)
+{
+    return utf8_character_of(s, 4, number);
 }
 
 /* Puts a question mark in place of each byte that belongs to no character. */

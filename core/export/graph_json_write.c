@@ -10,38 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "core/export/export.h"
 #include "core/export/export_private.h"
 #include "core/ops/op.h"
 
 #define SMALL_TENSOR 64
 
-/* Length of the valid UTF-8 sequence at s, 0 if it is none (overlong, surrogate, cut off). */
-static size_t utf8_length(const unsigned char *s)
-{
-    static const unsigned char least[5] = {0, 0, 0x80, 0xA0, 0x90};
-    if (s[0] < 0x80)
-        return 1;
-    size_t n = s[0] >= 0xC2 && s[0] < 0xE0   ? 2
-               : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
-               : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
-                                             : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    if ((s[0] == 0xE0 || s[0] == 0xF0) && s[1] < least[n])
-        return 0;
-    if ((s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF4 && s[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 static void put_string(struct buf *out, const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
     buf_putc(out, '"');
     while (*s) {
-        size_t n = utf8_length(s);
+        uint32_t number;
+        size_t n = utf8_character((const char *)s, &number);
         if (n == 0) {
             buf_puts(out, "\xEF\xBF\xBD"); /* U+FFFD: JSON is UTF-8, the name was not */
             s++;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "onnx.pb-c.h"
 
 struct walk {
@@ -59,20 +60,10 @@ static void put_varint(struct buf *b, uint64_t v)
 /* Structural check of UTF-8 with neither NUL (names are C strings) nor overlong forms nor surrogates. */
 static bool text_ok(const unsigned char *s, size_t n)
 {
-    for (size_t i = 0; i < n;) {
-        unsigned char c = s[i];
-        size_t more = c < 0x80 ? 0 : c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2
-                      : c >= 0xF0 && c < 0xF5 ? 3 : 99;
-        if (c == 0 || more > n - i - 1)
+    uint32_t number;
+    for (size_t i = 0, length; i < n; i += length)
+        if (s[i] == 0 || (length = utf8_character_of((const char *)s + i, n - i, &number)) == 0)
             return false;
-        for (size_t k = 1; k <= more; k++)
-            if ((s[i + k] & 0xC0) != 0x80)
-                return false;
-        if ((c == 0xE0 && s[i + 1] < 0xA0) || (c == 0xED && s[i + 1] >= 0xA0) ||
-            (c == 0xF0 && s[i + 1] < 0x90) || (c == 0xF4 && s[i + 1] >= 0x90))
-            return false;
-        i += more + 1;
-    }
     return true;
 }
 

@@ -180,6 +180,8 @@ static int64_t apply_work(const struct node *n)
 static bool apply_fold(struct graph *g, struct node *n, struct bpu_error *err)
 {
     const struct op *op = n->op;
+    if (node_bool(n, "undetermined", false))
+        return true; /* an importer could not tell what it computes */
     bool known = apply_constant_operands(n, true), constant = apply_constant_operands(n, false);
     bool folds = op->fold && n->output_count > 0 && (op->shape_only || known);
     if (folds && op_fold_affordable(g, apply_work(n)) && !op->fold(g, n, err))

@@ -72,7 +72,9 @@ static bool check_attr(struct fuzz_in *in, struct graph *g, struct node *n, cons
         reals[i] = kind == ATTR_FLOATS ? fuzz_real(in) : 0;
     }
     switch (kind) {
-    case ATTR_BOOL: return node_set_bool(g, n, a->name, how & 1, err);
+    case ATTR_BOOL: /* no importer makes a node that has a bias and denies it */
+        return node_set_bool(
+            g, n, a->name, how & 1 || (strcmp(a->name, "bias") == 0 && node_param(n, "bias")), err);
     case ATTR_INT: return node_set_int(g, n, a->name, fuzz_number(in), err);
     case ATTR_FLOAT: return node_set_float(g, n, a->name, fuzz_real(in), err);
     case ATTR_STRING:
