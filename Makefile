@@ -5,6 +5,7 @@
 #   make SAN=address,undefined test          the same with sanitizers
 #   make CC=clang test
 #   make test-zoo     the real networks of torchvision
+#   make accuracy     fits the machines to published runs, writes docs/accuracy.md: minutes
 #   make bench        figures, against peers and bounds measured in the same run
 #   make lint         formatting of the rules: includes, clang-tidy, cppcheck
 #   make install [DESTDIR=] [PREFIX=]
@@ -117,6 +118,9 @@ $(BUILD)/gen/onnx.pb-c.o: $(BUILD)/gen/onnx.pb-c.c
 	$(Q)$(CC) $(filter-out -Werror,$(ALL_CFLAGS)) -w -c -o $@ $<
 $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/import/onnx*.c)): | $(BUILD)/gen/onnx.pb-c.h
 
+# The page of a measurement carries its style and its script.
+$(BUILD)/core/job/report_perf_html_frame.o: core/job/perf_page.css core/job/perf_page.js
+
 # The migrations become rows of a C table (server/store_migrate.c).
 MIGRATIONS := $(sort $(wildcard migrations/*.sql))
 $(BUILD)/gen/migrations.inc: $(MIGRATIONS)
@@ -156,6 +160,11 @@ test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py
 	@BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/zoo/node_run.py -e fast
 	@BPUHUB=$(BUILD)/bpuhub ANY=$(BUILD)/tests/zoo/compile_any /usr/bin/python3 tests/zoo/compile.py
+
+accuracy: $(BUILD)/tests/fit/retime
+	@/usr/bin/python3 -c 'import onnx, numpy' || { echo 'needs python3-onnx: make zoo-deps'; exit 1; }
+	@/usr/bin/python3 tests/zoo/published.py --out $(BUILD)/published
+	@/usr/bin/python3 tests/fit/accuracy.py $(BUILD)/tests/fit/retime $(BUILD)/published $(BUILD)/fit
 
 bench: $(BUILD)/bpuhub
 	@BPUHUB=$(BUILD)/bpuhub tests/bench/run.sh
@@ -204,6 +213,6 @@ install: $(BUILD)/bpuhub
 
 clean:
 	rm -rf build build-*
-.PHONY: all clean test test-zoo bench lint deps test-deps zoo-deps lint-deps quickstart install
+.PHONY: all clean test test-zoo accuracy bench lint deps test-deps zoo-deps lint-deps quickstart install
 .DELETE_ON_ERROR:
 .SECONDARY:

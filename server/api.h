@@ -38,6 +38,10 @@ void api_report_html(struct http_request *r);
 void api_graph_svg(struct http_request *r);
 void api_artifact(struct http_request *r);
 
+/* api_compare.c */
+void api_compare(struct http_request *r);
+void api_compare_html(struct http_request *r);
+
 /* api_events.c */
 void api_events(struct http_request *r);
 
@@ -63,6 +67,9 @@ bool static_init(struct bpu_error *err) BPU_CHECKED;
 /* api_view.c: what jobs and models look like from outside */
 void view_job(struct buf *out, const struct store_job *j, const struct store_artifact *artifacts,
               size_t count);
+/* gates: JSON of what gates.json says, or NULL. */
+void view_job_gated(struct buf *out, const struct store_job *j, const struct store_artifact *artifacts,
+                    size_t count, const char *gates);
 void view_model(struct buf *out, const struct store_model *m, bool with_info);
 /* A data file; its arrays, with with_info. */
 void view_data(struct buf *out, const struct store_model *m, bool with_info);

@@ -41,7 +41,7 @@ bool draft_kind_refused(const struct job_draft *d, struct http_request *r, const
                                             .title = "This version cannot do that",
                                             .detail = detail,
                                             .where = where,
-                                            .hint = "check, visualize, quantize, evaluate and compile are what it can do"});
+                                            .hint = "GET /openapi.json lists what it can do"});
     return true;
 }
 

@@ -1,8 +1,9 @@
 /* Design: what leaves the daemon about jobs and models is written here and nowhere else, straight
  * into a buf.  Texts that are JSON already (options, labels, error, model info) are passed through.
  */
-#include <string.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/api.h"
 #include "server/json.h"
@@ -33,6 +34,12 @@ static void time_member(struct buf *out, const char *name, int64_t ms)
 void view_job(struct buf *out, const struct store_job *j, const struct store_artifact *artifacts,
               size_t count)
 {
+    view_job_gated(out, j, artifacts, count, NULL);
+}
+
+void view_job_gated(struct buf *out, const struct store_job *j, const struct store_artifact *artifacts,
+                    size_t count, const char *gates)
+{
     buf_puts(out, "{\"id\":");
     json_write_string(out, j->id);
     text_member(out, "model", j->model);
@@ -43,6 +50,8 @@ void view_job(struct buf *out, const struct store_job *j, const struct store_art
     text_member_or_null(out, "stage", j->stage);
     buf_printf(out, ",\"progress\":%.4g", j->progress >= 0 && j->progress <= 1 ? j->progress : 0.0);
     text_member_or_null(out, "verdict", j->verdict);
+    if (gates)
+        buf_printf(out, ",\"gates\":%s", gates);
     buf_printf(out, ",\"error\":%s", j->error && *j->error ? j->error : "null");
     text_member(out, "project", j->project);
     buf_printf(out, ",\"labels\":%s,\"options\":%s", j->labels ? j->labels : "{}",
@@ -111,6 +120,35 @@ void view_data(struct buf *out, const struct store_model *m, bool with_info)
     view_upload(out, m, "file", with_info ? members : NULL);
 }
 
+/* What gates.json says, as text in the arena; NULL: the job has none, or the file is none. It came from a job's
+ * child, so it is parsed before it becomes part of an answer. */
+static const char *gates_read_file(struct store *s, const struct store_artifact *items, size_t count,
+                                   struct arena *a)
+{
+    enum { MOST = 64 << 10 };
+    char path[4096];
+    struct bpu_error err = {0};
+    const char *text = NULL;
+    size_t i = 0;
+    while (i < count && strcmp(items[i].name, "gates.json") != 0)
+        i++;
+    if (i == count || items[i].bytes > MOST)
+        return NULL;
+    store_artifact_path(s, items[i].sha256, path, sizeof path);
+    char *raw = arena_alloc(a, (size_t)items[i].bytes + 1, &err);
+    FILE *f = raw ? fopen(path, "rbe") : NULL;
+    size_t n = f ? fread(raw, 1, (size_t)items[i].bytes, f) : 0;
+    if (f)
+        fclose(f);
+    json_t *doc = n ? json_parse(raw, n, MOST, &err) : NULL;
+    char *compact = json_is_object(doc) ? json_dumps(doc, JSON_COMPACT) : NULL;
+    if (compact)
+        text = arena_strdup(a, compact, &err);
+    free(compact);
+    json_decref(doc);
+    return text;
+}
+
 bool view_job_read(struct store *s, const char *id, struct arena *a, struct store_job *job,
                    struct buf *out, struct bpu_error *err)
 {
@@ -119,7 +157,7 @@ bool view_job_read(struct store *s, const char *id, struct arena *a, struct stor
     if (!store_job_get(s, id, a, job, err) ||
         !store_artifact_list(s, job->id, a, &artifacts, &count, err))
         return false;
-    view_job(out, job, artifacts, count);
+    view_job_gated(out, job, artifacts, count, gates_read_file(s, artifacts, count, a));
     return buf_ok(out, err);
 }
 

@@ -144,6 +144,13 @@ bool cli_set_memory(struct cli *c, const char *text, struct bpu_error *err)
     return true;
 }
 
+void cli_gates_complain(const struct cli *c, const struct gates *g)
+{
+    for (int i = 0; i < g->count; i++)
+        if (!g->items[i].passed)
+            fprintf(stderr, "bpuhub %s: gate %s: %s\n", c->command, g->items[i].option, g->items[i].text);
+}
+
 void cli_drop_options(struct cli *c)
 {
     for (size_t i = 0; i < c->option_count; i++)

@@ -8,6 +8,7 @@
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/ir/graph.h"
+#include "core/job/gate.h"
 #include "core/job/job.h"
 
 #define CLI_MAX_OPTIONS 64
@@ -37,8 +38,16 @@ bool cli_write(const char *path, const struct buf *b, struct bpu_error *err) BPU
 int cli_fail(const struct cli *c, const struct bpu_error *err);
 /* "key=value" into c->options. */
 bool cli_add_option(struct cli *c, const char *text, struct bpu_error *err) BPU_CHECKED;
+/* The option key=value (cli_options.c). */
+bool cli_add_pair(struct cli *c, const char *key, const char *value,
+                  struct bpu_error *err) BPU_CHECKED;
+/* text VALUE: key=VALUE; NAME=VALUE: key.NAME=VALUE. */
+bool cli_add_named(struct cli *c, const char *key, const char *text,
+                   struct bpu_error *err) BPU_CHECKED;
 /* "MIB" into c->memory. */
 bool cli_set_memory(struct cli *c, const char *text, struct bpu_error *err) BPU_CHECKED;
+/* Prints the gates that failed to standard error. */
+void cli_gates_complain(const struct cli *c, const struct gates *g);
 /* Frees what cli_add_option() made; models and arenas that refer to it are closed before. */
 void cli_drop_options(struct cli *c);
 /* The base name, as people know the file. */
@@ -52,6 +61,8 @@ int cli_disasm(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
 int cli_compile(int argc, char **argv);
+int cli_perf(int argc, char **argv);
+int cli_compare(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_run(int argc, char **argv);
 

@@ -20,7 +20,7 @@ static const char usage_text[] =
     "MODEL --march MARCH [-O 0|1|2|3|fast|ddr|balance] [--balance-factor 0-100] [--cores N]\n"
     "           [--input-source [NAME=]ddr|pyramid|resizer …] [--input-layout [NAME=]LAYOUT …]\n"
     "           [--output-layout [NAME=]LAYOUT …] [--calibration [NAME=]FILE[:KEY] …]\n"
-    "           [--qconfig FILE.json] [--jobs N] -o model.bpu [--json FILE|-] [--html FILE]\n"
+    "           [--qconfig FILE.json] [--jobs N] [--max-latency-us N] [--min-fps N] [--max-ddr-mb N] -o model.bpu [--json FILE|-] [--html FILE]\n"
     "           [--plan FILE.svg] [--schedule FILE.svg] [--heat FILE.svg]\n"
     "           [--dump PASS|all [--dump-to FOLDER]] [--option KEY=VALUE …] [--memory MIB]\n"
     "  layouts: nhwc, nchw, bpu_raw; without calibration a float model gets placeholder scales";
@@ -44,34 +44,9 @@ static int usage(void)
     return 2;
 }
 
-/* --KEY VALUE is the option KEY=VALUE, --KEY NAME=VALUE the option KEY.NAME=VALUE. */
-static bool add_option(struct command *c, const char *key, const char *text, struct bpu_error *err)
-{
-    char all[512];
-    const char *eq = strrchr(text, '=');
-    int n = eq ? snprintf(all, sizeof all, "%s.%.*s=", key, (int)(eq - text), text)
-               : snprintf(all, sizeof all, "%s=", key);
-    if (n >= (int)sizeof all)
-        return error_set(err, BPU_USAGE, key, "the name is too long");
-    if (!cli_add_option(&c->cli, all, err))
-        return false;
-    c->cli.options[c->cli.option_count - 1].value = eq ? eq + 1 : text;
-    return true;
-}
-
-static bool add_plain(struct command *c, const char *key, const char *value, struct bpu_error *err)
-{
-    char all[64];
-    snprintf(all, sizeof all, "%s=", key);
-    if (!cli_add_option(&c->cli, all, err))
-        return false;
-    c->cli.options[c->cli.option_count - 1].value = value;
-    return true;
-}
-
 enum {
     MARCH = 1000, CALIBRATION, QCONFIG, JSON, HTML, PLAN, SCHEDULE, HEAT, DUMP, DUMP_TO, OPTION, MEMORY,
-    BALANCE, CORES, SOURCE, IN_LAYOUT, OUT_LAYOUT, JOBS, HELP
+    BALANCE, CORES, SOURCE, IN_LAYOUT, OUT_LAYOUT, JOBS, GATE, HELP
 };
 
 static const struct option long_options[] = {{"march", required_argument, NULL, MARCH},
@@ -94,18 +69,22 @@ static const struct option long_options[] = {{"march", required_argument, NULL, 
                                              {"input-layout", required_argument, NULL, IN_LAYOUT},
                                              {"output-layout", required_argument, NULL, OUT_LAYOUT},
                                              {"jobs", required_argument, NULL, JOBS},
+                                             {"max-latency-us", required_argument, NULL, GATE},
+                                             {"min-fps", required_argument, NULL, GATE},
+                                             {"max-ddr-mb", required_argument, NULL, GATE},
                                              {"help", no_argument, NULL, HELP},
                                              {0}};
 
 /* False: it is no option; *ok false with *err: its value is wrong. */
-static bool take(struct command *c, int opt, bool *ok, struct bpu_error *err)
+static bool take(struct command *c, int opt, int index, bool *ok, struct bpu_error *err)
 {
     switch (opt) {
+    case GATE: *ok = cli_add_pair(&c->cli, gate_option_of_flag(long_options[index].name), optarg, err); break;
     case MARCH: c->cli.march = optarg; break;
     case CALIBRATION: *ok = run_inputs_add(&c->calibration, "--calibration", optarg, RUN_MAX_INPUTS, err); break;
     case QCONFIG: c->qconfig_path = optarg; break;
     case 'o': c->output = optarg; break;
-    case 'O': *ok = add_plain(c, "opt", optarg, err); break;
+    case 'O': *ok = cli_add_pair(&c->cli, "opt", optarg, err); break;
     case JSON: c->json = optarg; break;
     case HTML: c->html = optarg; break;
     case PLAN: c->plan = optarg; break;
@@ -115,12 +94,12 @@ static bool take(struct command *c, int opt, bool *ok, struct bpu_error *err)
     case DUMP_TO: c->dump_to = optarg; break;
     case OPTION: *ok = cli_add_option(&c->cli, optarg, err); break;
     case MEMORY: *ok = cli_set_memory(&c->cli, optarg, err); break;
-    case BALANCE: *ok = add_plain(c, "balance_factor", optarg, err); break;
-    case CORES: *ok = add_plain(c, "cores", optarg, err); break;
-    case SOURCE: *ok = add_option(c, "input_source", optarg, err); break;
-    case IN_LAYOUT: *ok = add_option(c, "input_layout", optarg, err); break;
-    case OUT_LAYOUT: *ok = add_option(c, "output_layout", optarg, err); break;
-    case JOBS: *ok = add_plain(c, "jobs", optarg, err); break;
+    case BALANCE: *ok = cli_add_pair(&c->cli, "balance_factor", optarg, err); break;
+    case CORES: *ok = cli_add_pair(&c->cli, "cores", optarg, err); break;
+    case SOURCE: *ok = cli_add_named(&c->cli, "input_source", optarg, err); break;
+    case IN_LAYOUT: *ok = cli_add_named(&c->cli, "input_layout", optarg, err); break;
+    case OUT_LAYOUT: *ok = cli_add_named(&c->cli, "output_layout", optarg, err); break;
+    case JOBS: *ok = cli_add_pair(&c->cli, "jobs", optarg, err); break;
     default: return false;
     }
     return true;
@@ -129,16 +108,16 @@ static bool take(struct command *c, int opt, bool *ok, struct bpu_error *err)
 static bool parse(struct command *c, int argc, char **argv, int *exit_code)
 {
     struct bpu_error err = {0};
-    int opt;
+    int opt, index = 0;
     optind = 1;
-    while ((opt = getopt_long(argc, argv, "o:O:", long_options, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, "o:O:", long_options, &index)) != -1) {
         bool ok = true;
         if (opt == HELP) {
             printf("usage: bpuhub compile %s\n", usage_text);
             *exit_code = 0;
             return false;
         }
-        if (!take(c, opt, &ok, &err)) {
+        if (!take(c, opt, index, &ok, &err)) {
             *exit_code = usage();
             return false;
         }
@@ -339,7 +318,9 @@ int cli_compile(int argc, char **argv)
     bool ok = open_files(c, &err) && compile(c, &err);
     bool legal = ok && c->work.check->legal;
     ok = ok && (legal ? write_results(c, &err) : write_illegal(c, &err));
-    code = ok ? !legal : cli_fail(&c->cli, &err);
+    code = ok ? !legal || !gates_passed(&c->work.gates) : cli_fail(&c->cli, &err);
+    if (ok && legal && !text_place(c)) /* something else took standard output: what failed is still said */
+        cli_gates_complain(&c->cli, &c->work.gates);
     finish(c);
     free(c);
     return code;

@@ -66,7 +66,10 @@ static bool parse(struct command *c, const char *name, const char *text, int arg
         case OPT_SARIF: c->sarif = optarg; break;
         case OPT_JUNIT: c->junit = optarg; break;
         case OPT_HTML: c->html = optarg; break;
-        case OPT_FAIL_ON: c->fail_on = optarg; break;
+        case OPT_FAIL_ON:
+            c->fail_on = optarg;
+            ok = cli_add_pair(&c->cli, "fail_on", optarg, &err);
+            break;
         case 'o': c->output = optarg; break;
         case OPT_OPTION: ok = cli_add_option(&c->cli, optarg, &err); break;
         case OPT_ADVICE:
@@ -150,19 +153,6 @@ static bool write_report(const char *path, report_fn *fn, const struct check_res
     return ok;
 }
 
-/* Gates beyond "legal": --fail-on warning fails on warnings too, advice on anything; cpu-split on a node that
- * leaves the BPU by either operator table (legal ones do by the ONNX table only). */
-static bool passes(const struct check_result *r, const char *fail_on)
-{
-    if (!r->legal)
-        return false;
-    if (fail_on && strcmp(fail_on, "cpu-split") == 0)
-        return r->split.cpu_segments == 0 && r->split.onnx_cpu_nodes == 0;
-    bool advice = fail_on && strcmp(fail_on, "advice") == 0;
-    bool warning = advice || (fail_on && strcmp(fail_on, "warning") == 0);
-    return !(warning && r->warning_count) && !(advice && r->advice_count);
-}
-
 int cli_check(int argc, char **argv)
 {
     static const char text[] =
@@ -175,11 +165,11 @@ int cli_check(int argc, char **argv)
         return code;
     if (!c.cli.model || !c.cli.march || c.output)
         return usage(&c.cli, text);
-    if (c.fail_on && strcmp(c.fail_on, "error") != 0 && strcmp(c.fail_on, "warning") != 0 &&
-        strcmp(c.fail_on, "advice") != 0 && strcmp(c.fail_on, "cpu-split") != 0) {
-        error_set(&err, BPU_USAGE, "--fail-on", "\"%s\" is not error, warning, advice or cpu-split",
-                  c.fail_on);
-        return cli_fail(&c.cli, &err);
+    struct gates gates;
+    if (!gates_read(c.cli.options, c.cli.option_count, GATES_OF_CHECK, &gates, &err)) {
+        code = cli_fail(&c.cli, &err);
+        cli_drop_options(&c.cli);
+        return code;
     }
     /* Text for people goes to standard output, unless a report does. */
     const char *paths[] = {c.json, c.sarif, c.junit, c.html};
@@ -194,7 +184,11 @@ int cli_check(int argc, char **argv)
          write_report(c.junit, report_check_junit, r, &head, &err) &&
          write_report(c.html, report_check_html, r, &head, &err) &&
          write_report(to_stdout ? NULL : "-", report_check_text, r, &head, &err);
-    code = ok ? (passes(r, c.fail_on) ? 0 : 1) : cli_fail(&c.cli, &err);
+    if (ok) {
+        gates_judge_check(&gates, r);
+        cli_gates_complain(&c.cli, &gates);
+    }
+    code = ok ? !r->legal || !gates_passed(&gates) : cli_fail(&c.cli, &err);
     close_model(&c);
     return code;
 }

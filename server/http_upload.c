@@ -17,6 +17,7 @@
 
 #include "core/data/data.h"
 #include "core/import/import.h"
+#include "core/program/program.h"
 #include "server/files.h"
 #include "server/http_multipart.h"
 #include "server/json.h"
@@ -200,7 +201,9 @@ static bool recognise(struct upload *u, struct bpu_error *err)
                           data ? "data" : "model");
     }
     const char *format = data ? array_file_detect(u->head, u->head_size)
-                              : import_detect(u->head, u->head_size);
+                         : program_is(u->head, u->head_size)
+                             ? "program"
+                             : import_detect(u->head, u->head_size);
     if (!format)
         return data ? refuse_data(u, err) : refuse_model(u, err);
     snprintf(u->model.format, sizeof u->model.format, "%s", format);

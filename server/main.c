@@ -25,6 +25,8 @@ static const struct {
     {"dump", cli_dump, "print the graph as the program sees it"},
     {"quantize", cli_quantize, "make a fixed-point network of a float one and typical inputs"},
     {"compile", cli_compile, "make a scheduled program for a march, and say how long it runs"},
+    {"compare", cli_compare, "what changed between two reports or two models, with gates"},
+    {"perf", cli_perf, "where the time of a network or a program goes, and what to change"},
     {"eval", cli_eval, "accuracy on a data set, and what fixed point costs, layer by layer"},
     {"run", cli_run, "run a network over the frames of array files"},
     {"disasm", cli_disasm, "print a compiled program as text"},

@@ -63,6 +63,9 @@ export async function marches(signal) {
 }
 
 export const model = (id, signal) => get_json(`/v1/models/${encodeURIComponent(id)}`, { signal });
+/** query: base=JOB&head=JOB */
+export const compare = (query, signal) =>
+    get_json(`/v1/compare?${query}`, { signal, headers: { Accept: 'application/json' } });
 export const report = (id, signal) => get_json(job_path(id, '/report'), { signal });
 /** Made by the server when first asked for. */
 export const drawing = async (id, signal) =>

@@ -4,6 +4,7 @@
 import { h } from './dom.js';
 import { home_view, offer_file } from './home.js';
 import { job_view } from './job.js';
+import { compare_view } from './compare.js';
 
 const main = document.getElementById('main');
 let current = null;
@@ -17,7 +18,14 @@ function parse(hash) {
 function show() {
     if (location.hash && !location.hash.startsWith('#/')) return;
     const { parts, params } = parse(location.hash);
-    const view = parts.length === 0 ? 'home' : parts[0] === 'jobs' && parts[1] ? 'job' : 'unknown';
+    const view =
+        parts.length === 0
+            ? 'home'
+            : parts[0] === 'jobs' && parts[1]
+              ? 'job'
+              : parts[0] === 'compare' && !parts[1]
+                ? 'compare'
+                : 'unknown';
     const id = parts[1] ? decodeURIComponent(parts[1]) : '';
 
     // The same page with other parameters changes in place: no flash, focus stays.
@@ -31,6 +39,7 @@ function show() {
     main.replaceChildren(root);
     if (view === 'home') current.onparams = home_view(root, params, stop.signal);
     else if (view === 'job') current.onparams = job_view(root, id, params, stop.signal);
+    else if (view === 'compare') current.onparams = compare_view(root, params, stop.signal);
     else {
         document.title = 'Not found – BPU Hub';
         root.append(

@@ -12,7 +12,7 @@ const mega = (v) => figure(v, (x) => bytes(x));
 const shape = (s) => (Array.isArray(s) ? s.join('×') : '');
 
 /** A picture of the job, loaded when it is looked at first. */
-function picture_panel(job, name, title, below, signal) {
+export function picture_panel(job, name, title, below, signal) {
     const place = h('div', { class: 'picture', 'data-picture': name }, h('p', { class: 'muted' }, 'Loading …'));
     let asked = false;
     async function load() {

@@ -7,6 +7,7 @@ import { problem_card, problem_of } from './problem.js';
 import { model_name } from './results.js';
 import { shape_fields, shape_options, inputs_of_problem } from './shapes.js';
 import { report_show } from './report.js';
+import { compare_menu } from './compare.js';
 
 const STAGES = {
     import: 'Reading the model',
@@ -16,6 +17,7 @@ const STAGES = {
     'compare observers': 'Comparing the ways to choose scales',
     convert: 'Converting to integers',
     compile: 'Compiling',
+    perf: 'Finding where the time goes',
     compare: 'Comparing with float',
     float: 'Running in float',
     fixed: 'Running in fixed point',
@@ -25,11 +27,13 @@ const STAGES = {
     draw: 'Drawing',
     store: 'Storing the results',
 };
-const KINDS = { quantize: 'Quantize', evaluate: 'Evaluate', compile: 'Compile' };
+const KINDS = { quantize: 'Quantize', evaluate: 'Evaluate', compile: 'Compile', perf: 'Measure', pipeline: 'Measure' };
 const WORK = {
     quantize: 'Quantizing',
     evaluate: 'Evaluating',
     compile: 'Compiling',
+    perf: 'Measuring',
+    pipeline: 'Measuring',
     visualize: 'Drawing',
 };
 const FAULTS_OF_INPUT = new Set([
@@ -121,6 +125,7 @@ export function job_view(root, id, params, signal) {
         const hopeless = job.state === 'failed' && FAULTS_OF_INPUT.has(job.error?.code);
         actions.replaceChildren(
             ...[
+                ended && compare_menu(job, signal),
                 ended && !hopeless && marches_menu(),
                 ended &&
                     job.state !== 'succeeded' &&

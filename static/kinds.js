@@ -8,6 +8,22 @@ const CALIBRATION = {
     label: 'Calibration data',
     hint: 'A few dozen typical inputs; not needed for a network that has scales.',
 };
+/** Of the compiler; measuring compiles first. */
+const LEVELS = [
+    {
+        name: 'opt',
+        label: 'Level',
+        values: [
+            ['', 'O2, the usual'],
+            ['0', 'O0, layer by layer'],
+            ['1', 'O1, maps stay on chip'],
+            ['3', 'O3, searched'],
+            ['fast', 'fast, least time'],
+            ['ddr', 'ddr, least traffic'],
+        ],
+    },
+    { name: 'cores', label: 'Cores', values: [['', '1'], ['2', '2']] },
+];
 const KINDS = [
     { name: 'check', title: 'Check', submit: 'Check the model', files: [] },
     { name: 'quantize', title: 'Quantize', submit: 'Quantize the model', files: [CALIBRATION] },
@@ -26,21 +42,14 @@ const KINDS = [
         title: 'Compile',
         submit: 'Compile the model',
         files: [{ ...CALIBRATION, hint: 'Without, a float network gets placeholder scales: real speed, no results.' }],
-        choices: [
-            {
-                name: 'opt',
-                label: 'Level',
-                values: [
-                    ['', 'O2, the usual'],
-                    ['0', 'O0, layer by layer'],
-                    ['1', 'O1, maps stay on chip'],
-                    ['3', 'O3, searched'],
-                    ['fast', 'fast, least time'],
-                    ['ddr', 'ddr, least traffic'],
-                ],
-            },
-            { name: 'cores', label: 'Cores', values: [['', '1'], ['2', '2']] },
-        ],
+        choices: LEVELS,
+    },
+    {
+        name: 'perf',
+        title: 'Measure',
+        submit: 'Measure the model',
+        files: [],
+        choices: LEVELS,
     },
 ];
 

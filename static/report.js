@@ -9,6 +9,7 @@ import { node_info, nodes_panel } from './nodes.js';
 import { drawing_panel } from './drawing.js';
 import { tab_panels } from './tabs.js';
 import { compile_view } from './compiled.js';
+import { perf_view } from './measured.js';
 import { evaluate_view, quantize_view } from './quantized.js';
 
 /** What is looked at stands in the address, so that it can be sent to a colleague. */
@@ -36,7 +37,9 @@ export async function report_show(body, job, params, signal) {
           ? evaluate_view(report, job)
           : is('compile')
             ? compile_view(report, job, signal)
-            : null;
+            : is('perf')
+              ? perf_view(report, job, signal)
+              : null;
     const drawing = drawing_panel({ onselect: (i) => selected(i), signal });
     const nodes = check?.nodes ?? [];
     const index_of = new Map();

@@ -3,6 +3,7 @@
 
 import { h, icon, badge, debounce, timeElement, duration, relative } from './dom.js';
 import * as api from './api.js';
+import { compare_picker } from './compare.js';
 import { march_title, marches_load } from './march.js';
 import { problem_card, problem_of } from './problem.js';
 
@@ -86,6 +87,7 @@ export function results_section(params, signal) {
         ),
     );
     const body = h('tbody', {});
+    const picker = compare_picker();
     const table = h(
         'div',
         { class: 'table-scroll' },
@@ -102,6 +104,7 @@ export function results_section(params, signal) {
                     ['Result', 'Model', 'March', 'Kind', 'Project', 'When', 'Took'].map((t) =>
                         h('th', { scope: 'col' }, t),
                     ),
+                    h('th', { scope: 'col' }, h('span', { class: 'visually-hidden' }, 'Compare')),
                 ),
             ),
             body,
@@ -116,6 +119,7 @@ export function results_section(params, signal) {
         h('div', { class: 'card-head' }, h('h2', { id: 'results-title' }, 'Results'), status),
         form,
         trouble,
+        picker.element,
         table,
         pager,
     );
@@ -212,6 +216,7 @@ export function results_section(params, signal) {
             cell('Project', job.project),
             cell('When', timeElement(job.created)),
             cell('Took', duration(job.started, job.finished)),
+            cell('Compare', picker.box(job)),
         );
     }
 

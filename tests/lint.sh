@@ -1,6 +1,6 @@
 #!/bin/sh
 # Rules of the house that a machine can check.  environment: CFLAGS for clang-tidy and cppcheck
-#   1. includes go in one direction:  base ← ir ← ops ← march ← {check, import, export, run, data, program} ← {draw, sim} ← quant ← compile ← job ← server
+#   1. includes go in one direction:  base ← ir ← ops ← march ← {check, import, export, run, data, program} ← {draw, sim} ← quant ← compile ← perf ← job ← server
 #   2. core/ includes no HTTP, SQL, thread or process headers
 #   3. calls that are banned
 #   4. clang-tidy, cppcheck
@@ -12,7 +12,7 @@ rank() {
     case $1 in
         base) echo 0 ;; ir) echo 1 ;; march) echo 2 ;; ops) echo 2 ;;
         check | import | export | run | data | program) echo 3 ;; draw | sim) echo 4 ;;
-        quant) echo 5 ;; compile) echo 6 ;; job) echo 7 ;; *) echo 9 ;;
+        quant) echo 5 ;; compile) echo 6 ;; perf) echo 7 ;; job) echo 8 ;; *) echo 9 ;;
     esac
 }
 for f in core/*/*.c core/*/*.h; do

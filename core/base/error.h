@@ -20,6 +20,8 @@
     X(NOT_A_MODEL, "unrecognised_format", "The file is not a model that BPU Hub knows", 422, 3)    \
     X(NOT_DATA, "unrecognised_data", "The file is not data that BPU Hub knows", 422, 3)            \
     X(BAD_MODEL, "bad_model", "The model is damaged or malformed", 422, 3)                         \
+    X(BAD_REPORT, "bad_report", "The file is not a report, or is damaged", 422, 3)                 \
+    X(NOT_COMPARABLE, "not_comparable", "The two results have nothing in common", 422, 3)          \
     X(UNSUPPORTED, "unsupported_model", "The model uses what BPU Hub does not read", 422, 3)       \
     X(SHAPE_NEEDED, "shape_needed", "An input shape is open", 422, 3)                              \
     X(BAD_SHAPE, "bad_shape", "Shapes do not fit", 422, 3)                                         \

@@ -133,6 +133,9 @@ struct check_result *check_graph(struct graph *g, const struct march *m,
 struct report_head {
     const char *model_id, *model_name, *model_format;
 };
+struct json_writer;
+/* The member "findings", which reports of compilations and estimates have as well. */
+void report_findings_json(struct json_writer *w, const struct check_result *r);
 /* bpuhub.check/1 of the contract. */
 bool report_check_json(const struct check_result *r, const struct report_head *h, struct buf *out,
                        struct bpu_error *err) BPU_CHECKED;

@@ -166,6 +166,14 @@ static void write_placement(struct json_writer *w, const struct split *s)
     writer_close(w, '}');
 }
 
+void report_findings_json(struct json_writer *w, const struct check_result *r)
+{
+    writer_open(w, "findings", '[');
+    for (int i = 0; i < r->finding_count; i++)
+        write_finding(w, &r->findings[i]);
+    writer_close(w, ']');
+}
+
 bool report_check_json(const struct check_result *r, const struct report_head *h, struct buf *out,
                        struct bpu_error *err)
 {
@@ -186,10 +194,7 @@ bool report_check_json(const struct check_result *r, const struct report_head *h
     for (int i = 0; i < g->note_count; i++)
         writer_text(&w, NULL, g->notes[i]);
     writer_close(&w, ']');
-    writer_open(&w, "findings", '[');
-    for (int i = 0; i < r->finding_count; i++)
-        write_finding(&w, &r->findings[i]);
-    writer_close(&w, ']');
+    report_findings_json(&w, r);
     writer_open(&w, "nodes", '[');
     for (int i = 0; i < g->node_count; i++)
         write_node(&w, r, g->nodes[i]);

@@ -37,6 +37,7 @@ struct compile_options compile_default(void)
 struct candidate {
     struct arena arena;
     bool open, built;
+    bool simple; /* as O0 would */
     struct bpu_error err;
     int percent; /* of memory, that the search began with */
     struct grouping grouping;
@@ -49,9 +50,10 @@ struct compilation {
     struct arena *arena;
     const struct network *net;
     const struct compile_options *o;
+    struct compile_options simple; /* those of simplest() */
     int64_t sram;
     struct bpu_error *err;
-    bool dumps;
+    bool dumps, serial;
     struct candidate *candidates;
     size_t quota; /* bytes for each */
 };
@@ -131,7 +133,7 @@ static bool dump_program(const struct compile_options *o, const struct program *
 
 /* ── one candidate ── */
 
-static bool build(struct compilation *c, int variant, int64_t budget, struct candidate *out, bool *fits)
+static bool build(struct compilation *c, int variant, int percent, struct candidate *out, bool *fits)
 {
     struct steps steps = {.arena = c->arena};
     struct sequencer *sequencer = sequencer_new(c->arena, c->net, c->err);
@@ -139,7 +141,7 @@ static bool build(struct compilation *c, int variant, int64_t budget, struct can
     int count;
     if (!sequencer)
         return false;
-    if (!group_layers(c->arena, c->net, c->o, budget, variant, &out->grouping, c->err) ||
+    if (!group_layers(c->arena, c->net, c->o, c->sram, percent, variant, &out->grouping, c->err) ||
         !placement_init(&out->placement, c->arena, c->net, &out->grouping, c->o, c->sram, c->err))
         return false;
     out->placement.patient = group_patient(c->o, variant);
@@ -159,7 +161,7 @@ static bool build(struct compilation *c, int variant, int64_t budget, struct can
     if (!*fits)
         return true;
     return emit_program(c->arena, c->net, &steps, &out->placement, c->o, &out->program, c->err) &&
-           sync_program(c->arena, &out->program, c->o->level == LEVEL_O0, c->err) &&
+           sync_program(c->arena, &out->program, c->serial, c->err) &&
            program_time(c->arena, &out->program, c->net->machine, &out->timing, c->err);
 }
 
@@ -168,12 +170,13 @@ static bool build_anew(struct compilation *c, int variant, int percent, struct c
     if (out->open)
         arena_fini(&out->arena);
     struct bpu_error err = {0};
-    *out = (struct candidate){.open = true, .percent = percent};
+    *out = (struct candidate){.open = true, .simple = out->simple, .percent = percent};
     arena_init(&out->arena, c->quota);
     struct compilation attempt = *c;
     attempt.arena = &out->arena;
+    attempt.o = out->simple ? &c->simple : c->o;
     attempt.err = &err;
-    bool ok = build(&attempt, variant, c->sram * percent / 100, out, fits);
+    bool ok = build(&attempt, variant, percent, out, fits);
     out->err = err;
     return ok;
 }
@@ -182,28 +185,23 @@ static bool build_anew(struct compilation *c, int variant, int percent, struct c
  * first if the search finds nothing with what it begins with. */
 static void build_fitting(struct compilation *c, int variant, struct candidate *out)
 {
-    const int percent[] = {group_percent(c->o, variant), 100, 93, 85, 75, 62, 45};
+    const int percent[] = {group_percent(out->simple ? &c->simple : c->o, variant), 100, 93, 85, 75, 62, 45};
+    struct bpu_error unfit = {0};
     bool fits = false;
-    int64_t need = 0;
     for (size_t i = 0; !fits && i < sizeof percent / sizeof percent[0]; i++) {
-        if (i > 0 && percent[i] >= percent[0] && need > 0)
+        if (i > 0 && percent[i] >= percent[0])
             continue;
-        if (build_anew(c, variant, percent[i], out, &fits)) {
-            need = out->placement.peak;
-            continue;
-        }
-        if (out->err.code != BPU_LIMIT || percent[i] == 100)
+        if (!build_anew(c, variant, percent[i], out, &fits)) {
+            if (out->err.code == BPU_LIMIT && unfit.code) /* that it did not fit with more says more */
+                out->err = unfit;
             return;
-        if (need > 0)
-            break;
+        }
+        if (!fits && out->placement.peak_layer)
+            (void)group_refuse(c->net, out->placement.peak_layer, out->placement.peak, c->sram, &unfit);
     }
     out->built = fits;
-    if (!fits) {
-        out->err = (struct bpu_error){0};
-        error_put(&out->err, BPU_LIMIT, c->net->graph->name,
-                  "the network needs %lld bytes of on-chip memory at once, and there are %lld",
-                  (long long)need, (long long)c->sram);
-    }
+    if (!fits)
+        out->err = unfit;
 }
 
 static void build_one(void *ctx, int variant)
@@ -268,6 +266,20 @@ static void close_candidate(void *p)
     x->open = false;
 }
 
+/* When no search of the level has found a program: the one of O0, but for its waits.  So no level refuses what
+ * a simpler one compiles. */
+static struct candidate *simplest(struct compilation *c)
+{
+    struct candidate *x = &c->candidates[0];
+    if (c->o->level == LEVEL_O0)
+        return NULL;
+    c->simple = *c->o;
+    c->simple.level = LEVEL_O0;
+    x->simple = true;
+    build_fitting(c, 0, x);
+    return x->built ? x : NULL;
+}
+
 /* The best of the level's searches; the others are given back. */
 static struct candidate *search(struct compilation *c)
 {
@@ -309,7 +321,7 @@ static struct candidate *search(struct compilation *c)
         best = x;
         at = v;
     }
-    if (!best) {
+    if (!best && !(best = simplest(c))) {
         *c->err = c->candidates[0].err;
         return NULL;
     }
@@ -329,7 +341,7 @@ struct program *compile_graph(struct arena *a, const struct graph *fixed, const 
                               struct bpu_error *err)
 {
     const struct machine *m = march_machine(march);
-    struct compilation c = {.arena = a, .o = o, .err = err};
+    struct compilation c = {.arena = a, .o = o, .err = err, .serial = o->level == LEVEL_O0};
     if (o->cores < 1 || o->cores > (int)m->cores.v) {
         error_set(err, BPU_BAD_OPTION, "cores", "%d cores: %s has %d", o->cores, march_name(march),
                   (int)m->cores.v);

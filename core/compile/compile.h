@@ -4,6 +4,7 @@
  *   layout     native blocks of each map                      layout.c
  *   group      which layers run together, band by band        group.c
  *   sequence   the order of pieces, and the rings they need    sequence.c
+ *   box        a layer whose rows do not fit, in boxes             box*.c
  *   place      addresses in on-chip memory and in DDR          place.c
  *   emit       pieces, loads and stores → instructions         emit.c
  *   sync       waits, from the memory that instructions touch  sync.c

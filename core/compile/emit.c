@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "core/base/version.h"
-#include "core/compile/schedule.h"
+#include "core/compile/box.h"
 #include "core/program/args.h"
 
 static int64_t round_up(int64_t v, int64_t to)
@@ -60,7 +60,7 @@ static void in_buffer(struct tile *t, const struct placement *at, int buffer)
     t->ring = at->buffers[buffer].ring;
 }
 
-static struct tile bytes_tile(enum space space, int64_t base, int64_t bytes)
+struct tile emit_bytes_tile(enum space space, int64_t base, int64_t bytes)
 {
     return (struct tile){.space = (uint8_t)space,
                          .dtype = DT_INT8,
@@ -78,24 +78,15 @@ static struct tile bytes_tile(enum space space, int64_t base, int64_t bytes)
                          .stride_c = 1};
 }
 
-/* Channels of operand k that a piece of result channels c0 … c1-1 reads. */
-static void operand_channels(const struct layer *l, int k, const struct piece_rows *p, int *c0, int *c1)
+struct tile emit_blob_tile(const struct layer *l, int k, const struct piece_rows *p, int64_t base)
 {
-    const struct map *m = l->in[k].map;
-    int filter = layer_filter(l), all = l->out[0]->c;
-    *c0 = 0;
-    *c1 = m->c;
-    if (filter < 0 || (p->c0 == 0 && p->c1 == all))
-        return;
-    if (k > 0 || l->op == OP_DWCONV) {
-        *c0 = p->c0;
-        *c1 = p->c1;
-    } else if (l->args[CONV_SPLIT_INPUTS]) {
-        const struct blob *b = l->in[filter].blob;
-        int u0 = p->c0 / b->unit_channels, u1 = (p->c1 + b->unit_channels - 1) / b->unit_channels;
-        *c0 = u0 * l->args[CONV_UNIT_INPUTS];
-        *c1 = u1 * l->args[CONV_UNIT_INPUTS] < m->c ? u1 * l->args[CONV_UNIT_INPUTS] : m->c;
-    }
+    int64_t offset, bytes = blob_part(l->in[k].blob, p->c0, p->c1, &offset);
+    if (l->op != OP_LOOKUP || l->out[0]->dtype != DT_QINT16)
+        return emit_bytes_tile(SPACE_SRAM, base, bytes);
+    struct tile t = emit_bytes_tile(SPACE_SRAM, base, bytes / 2);
+    t.dtype = DT_INT16;
+    t.stride_c = 2;
+    return t;
 }
 
 void emit_piece(const struct network *net, const struct step *s, const struct placement *at,
@@ -103,6 +94,10 @@ void emit_piece(const struct network *net, const struct step *s, const struct pl
 {
     const struct layer *l = s->layer;
     const struct piece_rows *p = &s->p;
+    if (s->box) {
+        box_emit_piece(net, s, at, i);
+        return;
+    }
     const struct step_buffers *of =
         at ? &at->of_step[at->emitting] : NULL;
     i->op = (uint16_t)l->op;
@@ -130,13 +125,9 @@ void emit_piece(const struct network *net, const struct step *s, const struct pl
         const struct map *m = l->in[k].map;
         int c0, c1;
         if (l->in[k].blob) {
-            int64_t offset, bytes = blob_part(l->in[k].blob, p->c0, p->c1, &offset);
-            *t = bytes_tile(SPACE_SRAM, 0, bytes);
-            if (l->op == OP_LOOKUP && l->out[0]->dtype == DT_QINT16) {
-                *t = bytes_tile(SPACE_SRAM, 0, bytes / 2);
-                t->dtype = DT_INT16;
-                t->stride_c = 2;
-            }
+            int64_t offset;
+            (void)blob_part(l->in[k].blob, p->c0, p->c1, &offset);
+            *t = emit_blob_tile(l, k, p, 0);
             if (of && of->of[l->out_count + k] >= 0) {
                 const struct buffer *b = &at->buffers[of->of[l->out_count + k]];
                 t->base = b->address + offset - b->blob_offset;
@@ -148,7 +139,7 @@ void emit_piece(const struct network *net, const struct step *s, const struct pl
             continue;
         }
         *t = map_tile(net, m);
-        operand_channels(l, k, p, &c0, &c1);
+        layer_channels(l, k, p->c0, p->c1, &c0, &c1);
         int f0 = p->f0, f1 = p->f1;
         if (m->n == 1 || l->in[k].need == NEED_ALL || l->whole) {
             f0 = 0;
@@ -360,6 +351,17 @@ static bool emit_transfer(struct emission *e, const struct step *s, int buffer)
     if (!i)
         return false;
     struct tile chip = map_tile(e->net, m), ddr = ddr_tile(e, m);
+    if (s->box) {
+        const struct box *b = &s->box->box[0];
+        cut(&ddr, b->at[0], b->at[0] + b->size[0], b->at[1], b->at[1] + b->size[1], b->at[3], b->at[3] + b->size[3]);
+        ddr.w0 += b->at[2];
+        ddr.w = b->size[2];
+        chip = box_chip_tile(e->net, s, e->at->buffers[buffer].address);
+        i->tiles[0] = load ? chip : ddr;
+        i->tiles[1] = load ? ddr : chip;
+        i->source = (uint32_t)s->layer->source;
+        return true;
+    }
     in_buffer(&chip, e->at, buffer);
     cut(&chip, p->f0, p->f1, p->r0, p->r1, p->c0, p->c1);
     if (camera) {
@@ -392,11 +394,15 @@ static bool emit_blob(struct emission *e, const struct step *s, int buffer)
     if (!i)
         return false;
     int64_t bytes = b->bytes;
+    i->source = (uint32_t)s->layer->source;
+    if (s->box && s->box->sliced) {
+        box_slice_tiles(s, b->address, e->blob_at[b->blob->index], i->tiles);
+        return true;
+    }
     for (int k = b->next; k >= 0; k = e->at->buffers[k].next)
         bytes = e->at->buffers[k].host_offset + e->at->buffers[k].bytes;
-    i->tiles[0] = bytes_tile(SPACE_SRAM, b->address, bytes);
-    i->tiles[1] = bytes_tile(SPACE_DDR, e->blob_at[b->blob->index] + b->blob_offset, bytes);
-    i->source = (uint32_t)s->layer->source;
+    i->tiles[0] = emit_bytes_tile(SPACE_SRAM, b->address, bytes);
+    i->tiles[1] = emit_bytes_tile(SPACE_DDR, e->blob_at[b->blob->index] + b->blob_offset, bytes);
     return true;
 }
 

@@ -4,9 +4,15 @@
  * once, rings from running the first few bands. */
 #include <string.h>
 
+#include "core/compile/box.h"
 #include "core/compile/search.h"
 
 enum { ESTIMATE_BANDS = 3 };
+
+static int64_t round_up(int64_t v, int64_t to)
+{
+    return (v + to - 1) / to * to;
+}
 
 static double layer_cycles(const struct network *net, const struct layer *l)
 {
@@ -74,18 +80,6 @@ bool search_prepare(struct search *s, struct arena *a, struct bpu_error *err)
 
 /* ── does it fit ── */
 
-static int64_t blob_need(const struct search *s, int i)
-{
-    const struct layer *l = s->net->layers[i];
-    int chunks = layer_chunks(s->net, l);
-    if (chunks <= 1)
-        return s->constants[i];
-    int f = layer_filter(l);
-    const struct blob *b = l->in[f].blob;
-    int64_t units = (b->units + chunks - 1) / chunks;
-    return s->constants[i] - b->bytes + 2 * units * b->unit_bytes;
-}
-
 /* The last layer of the group that touches a root. */
 static int last_touch(const struct map *root, int last)
 {
@@ -132,7 +126,7 @@ static int64_t need_whole(struct search *s, int first, int last, bool in, bool o
     }
     for (int i = first; i <= last; i++) {
         live += s->delta[i];
-        int64_t now = live + blob_need(s, i);
+        int64_t now = live + layer_constants(s->net, s->net->layers[i], 2);
         peak = now > peak ? now : peak;
     }
     return peak + through;
@@ -144,26 +138,47 @@ static int64_t ring_bytes(const struct network *net, const struct ring *r)
     return (r->rows + b->h - 1) / b->h * r->map->row_bytes;
 }
 
-/* In bands: all rings and all weights at once. INT64_MAX: something is wrong with it. */
+/* A layer alone, with nothing loaded ahead: what place.c takes for it, to the byte or a little more. */
+static bool need_tight(struct search *s, const struct group *g, int64_t *need, struct bpu_error *err)
+{
+    const struct layer *l = s->net->layers[g->first];
+    const struct ring *rings;
+    int count;
+    int64_t most = 0;
+    for (int core = 0; core < g->cores; core++) {
+        int64_t now = 0;
+        if (!sequence_group(s->sequencer, g, 0, s->resident, core, 0, NULL, &rings, &count, err))
+            return false;
+        for (int i = 0; i < count; i++)
+            now += round_up(ring_bytes(s->net, &rings[i]), SRAM_GRANULE);
+        most = now > most ? now : most;
+    }
+    int64_t blobs = g->reload || g->bands == 1 ? layer_constants(s->net, l, 1) : s->constants[g->first];
+    *need = most + blobs + (int64_t)l->in_count * SRAM_GRANULE;
+    return true;
+}
+
+/* In bands: all rings and all weights at once. */
 bool fit_need(struct search *s, const struct group *g, int64_t *need, struct bpu_error *err)
 {
     const struct ring *rings;
     int count;
+    if (g->tight)
+        return need_tight(s, g, need, err);
     *need = 0;
     if (!sequence_group(s->sequencer, g, 0, s->resident, 0, ESTIMATE_BANDS, NULL, &rings, &count, err))
         return false;
     for (int i = 0; i < count; i++) {
         int64_t bytes = ring_bytes(s->net, &rings[i]);
         int64_t all = s->bytes[rings[i].map->index];
-        if (g->bands > 1 && s->o->level != LEVEL_O0 &&
-            sequence_overlaps(g, s->resident, &rings[i])) {
+        if (sequence_overlaps(g, s->resident, &rings[i])) {
             int64_t band = map_rows(rings[i].map) / g->bands + 1;
             bytes += band * rings[i].map->row_bytes;
         }
         *need += bytes < all ? bytes : all;
     }
     for (int i = g->first; i <= g->last; i++)
-        *need += g->reload ? blob_need(s, i) : s->constants[i];
+        *need += g->reload ? layer_constants(s->net, s->net->layers[i], 2) : s->constants[i];
     return true;
 }
 
@@ -239,6 +254,37 @@ static bool shares_parts(const struct search *s, int first, int last)
     return false;
 }
 
+/* The fewest bands of g in which it fits into `room`: powers of two up to one row each; more bands never
+ * need more. */
+static bool fewest_bands(struct search *s, struct group *g, int64_t room, bool *fits, struct bpu_error *err)
+{
+    const int rows = fit_rows(s, g->first, g->last);
+    int low = g->cores == 1 && !g->tight ? 1 : 0, high = 0;
+    int64_t need;
+    while ((rows >> high) > 1)
+        high++;
+    g->bands = rows;
+    *fits = false;
+    if (!fit_need(s, g, &need, err))
+        return false;
+    if (need > room)
+        return true;
+    int b = high + 1; /* fits */
+    while (low < b) {
+        int middle = (low + b) / 2;
+        g->bands = middle > high ? rows : 1 << middle;
+        if (!fit_need(s, g, &need, err))
+            return false;
+        if (need <= room)
+            b = middle;
+        else
+            low = middle + 1;
+    }
+    g->bands = b > high ? rows : 1 << b;
+    *fits = true;
+    return true;
+}
+
 /* The fewest bands that fit. */
 bool fit_group(struct search *s, int first, int last, bool in, bool out, int cores,
                       bool *fits, struct bpu_error *err)
@@ -247,12 +293,14 @@ bool fit_group(struct search *s, int first, int last, bool in, bool out, int cor
     int64_t through = 0; /* resident maps that only pass by */
     *fits = false;
     s->reload_of = false;
+    s->tight_of = s->plain;
+    s->cut_of = (struct box_cut){0};
     s->bands_of = 1;
     if (net->layers[first]->on_host) {
         *fits = first == last && cores == 1;
         return true;
     }
-    if (cores == 1 && need_whole(s, first, last, in, out) <= s->sram) {
+    if (cores == 1 && !s->plain && need_whole(s, first, last, in, out) <= s->sram) {
         *fits = true;
         return true;
     }
@@ -260,36 +308,28 @@ bool fit_group(struct search *s, int first, int last, bool in, bool out, int cor
         return true;
     if (in)
         through = through_bytes(s, first, last);
-    if (through >= s->sram)
-        return true;
-    set_resident(s, first, last, in, out, true);
-    int rows = fit_rows(s, first, last), low = cores == 1 ? 1 : 0, high = 0;
+    /* A layer that fits in no other way may have all memory: nobody is beside it. */
+    const bool alone = first == last && !in && !out && (cores == 1 || s->plain);
     bool ok = true;
-    while ((rows >> high) > 1)
-        high++;
-    /* bands: powers of two up to one row each; more bands never need more. */
-    for (int pass = 0; ok && !*fits && pass < 2; pass++) {
-        struct group g = {first, last, rows, cores, pass == 1};
-        int64_t need;
-        ok = fit_need(s, &g, &need, err);
-        if (!ok || need + through > s->sram) {
-            if (first != last)
-                break;
+    set_resident(s, first, last, in, out, true);
+    for (int pass = s->plain ? 2 : 0; ok && !*fits && pass < 4; pass++) {
+        struct group g = {.first = first, .last = last, .bands = 1, .cores = cores, .reload = pass % 2 == 1,
+                          .tight = pass >= 2};
+        if (pass < 2 ? through >= s->sram || (pass == 1 && first != last) : !alone)
             continue;
-        }
-        int a = low, b = high + 1; /* b fits */
-        while (ok && a < b) {
-            int middle = (a + b) / 2;
-            g.bands = middle > high ? rows : 1 << middle;
-            ok = fit_need(s, &g, &need, err);
-            if (ok && need + through <= s->sram)
-                b = middle;
-            else
-                a = middle + 1;
-        }
-        s->bands_of = b > high ? rows : 1 << b;
-        s->reload_of = pass == 1;
+        ok = fewest_bands(s, &g, g.tight ? s->all : s->sram - through, fits, err);
+        s->bands_of = g.bands;
+        s->reload_of = g.reload;
+        s->tight_of = g.tight;
+    }
+    /* In boxes, which leave gaps: they take less where the plan did not fit. */
+    int64_t least;
+    if (ok && !*fits && first == last && !in && !out && cores == 1 &&
+        box_possible(net, s->o, net->layers[first]) &&
+        box_plan(net, net->layers[first], s->sram, &s->cut_of, &least)) {
         *fits = true;
+        s->bands_of = 1;
+        s->reload_of = s->tight_of = false;
     }
     set_resident(s, first, last, in, out, false);
     return ok;
@@ -300,14 +340,15 @@ bool fit_bands(struct search *s, int first, int last, bool in, bool out, int cor
                       bool *fits, struct bpu_error *err)
 {
     int rows = fit_rows(s, first, last);
-    struct group g = {first, last, bands < rows ? bands : rows, cores, false};
+    struct group g = {.first = first, .last = last, .bands = bands < rows ? bands : rows, .cores = cores};
     int64_t need;
     set_resident(s, first, last, in, out, true);
     bool ok = fit_need(s, &g, &need, err);
     set_resident(s, first, last, in, out, false);
     *fits = ok && need + (in ? through_bytes(s, first, last) : 0) <= s->sram;
     s->bands_of = g.bands;
-    s->reload_of = false;
+    s->reload_of = s->tight_of = false;
+    s->cut_of = (struct box_cut){0};
     return ok;
 }
 

@@ -5,6 +5,7 @@
  * path.  The price of a group is its computing and its DDR traffic, weighted by the level. */
 #include <string.h>
 
+#include "core/compile/box.h"
 #include "core/compile/search.h"
 
 /* ── the path ── */
@@ -12,7 +13,8 @@
 struct stop {
     double cost;
     int from, bands, cores;
-    bool in, reload, reached;
+    bool in, reload, tight, reached;
+    struct box_cut cut;
 };
 
 static void offer(const struct search *s, struct stop *to, const struct stop *at, int i, int j,
@@ -20,7 +22,7 @@ static void offer(const struct search *s, struct stop *to, const struct stop *at
 {
     double cost = at->cost + fit_price(s, i, j, in, keep, cores);
     if (!to->reached || cost < to->cost)
-        *to = (struct stop){cost, i, s->bands_of, cores, in, s->reload_of, true};
+        *to = (struct stop){cost, i, s->bands_of, cores, in, s->reload_of, s->tight_of, true, s->cut_of};
 }
 
 /* The group in as few bands as fit, and in more. */
@@ -34,7 +36,7 @@ static bool offer_group(struct search *s, struct stop *to, const struct stop *at
         return true;
     *any = true;
     offer(s, to, at, i, j, in, keep, cores);
-    if (!s->may_band || s->reload_of)
+    if (!s->may_band || s->reload_of || s->tight_of || s->cut_of.size[0])
         return true;
     int more = s->bands_of < 4 ? 4 : s->bands_of * 2;
     for (int k = 0; k < s->more_bands; k++, more *= 2) {
@@ -99,7 +101,8 @@ static bool search_path(struct search *s, struct arena *a, struct grouping *out,
     for (int i = n, in = 0, k = count; i > 0;) {
         const struct stop *t = &stops[2 * i + in];
         kept[i] = in;
-        out->groups[--k] = (struct group){t->from, i - 1, t->bands, t->cores, t->reload};
+        out->groups[--k] = (struct group){.first = t->from, .last = i - 1, .bands = t->bands, .cores = t->cores,
+                                          .reload = t->reload, .tight = t->tight, .cut = t->cut};
         in = t->in;
         i = t->from;
     }
@@ -162,29 +165,44 @@ int group_percent(const struct compile_options *o, int variant)
     return variant_of(o, variant)->percent;
 }
 
-static bool explain(const struct search *s, int at, int64_t sram, struct bpu_error *err)
+bool group_refuse(const struct network *net, const struct layer *l, int64_t need, int64_t sram,
+                  struct bpu_error *err)
 {
-    const struct layer *l = s->net->layers[at];
-    struct group g = {at, at, fit_rows(s, at, at), 1, true};
-    struct bpu_error ignored = {0};
-    int64_t need = 0;
-    struct search copy = *s;
-    if (!fit_need(&copy, &g, &need, &ignored))
-        need = 0;
     const struct map *y = l->out[0];
-    error_set(err, BPU_LIMIT, l->node ? l->node->name : y->name,
-              "%s does not fit into on-chip memory: one row of its result (%d x %d x %d) needs %lld "
-              "bytes with what it reads, and there are %lld",
-              isa_row(l->op)->name, y->h, y->w, y->c, (long long)need, (long long)sram);
-    error_hint(err, "fewer channels, a smaller width or dilation, or a split of the layer by channels "
-                    "would need less");
-    return false;
+    int64_t constants = layer_constants(net, l, 1);
+    error_set(err, BPU_LIMIT, layer_name(l),
+              "%s does not fit into on-chip memory: its result of %d x %d x %d x %d (n, h, w, c) needs %lld bytes at "
+              "once with what it reads, and there are %lld",
+              l->node ? l->node->op_name : isa_row(l->op)->name, y->n, y->h, y->w, y->c, (long long)need,
+              (long long)sram);
+    if (l->whole || l->whole_frame)
+        return error_hint(err, "it works on a whole map at once: a smaller map, or the same in parts joined by a "
+                               "concatenation, would need less");
+    if (constants > need / 2)
+        return error_hint(err, "its constants take %lld bytes of that: fewer channels, a smaller window or results of 8 bits would need less",
+                          (long long)constants);
+    return error_hint(err, "the rows that one row of its result reads take most of that: fewer channels, a smaller "
+                           "width, window or dilation, or a split of the layer by channels would need less");
+}
+
+/* The least memory that layer `at` runs in. */
+static bool explain(struct search *s, int at, struct bpu_error *err)
+{
+    struct group g = {.first = at, .last = at, .bands = fit_rows(s, at, at), .cores = 1, .reload = true, .tight = true};
+    int64_t need, boxes = INT64_MAX;
+    struct box_cut none;
+    if (!fit_need(s, &g, &need, err))
+        return false;
+    if (box_possible(s->net, s->o, s->net->layers[at]) && !box_plan(s->net, s->net->layers[at], 0, &none, &boxes))
+        need = boxes < need ? boxes : need;
+    return group_refuse(s->net, s->net->layers[at], need, s->all, err);
 }
 
 bool group_layers(struct arena *a, const struct network *net, const struct compile_options *o,
-                  int64_t sram, int variant, struct grouping *out, struct bpu_error *err)
+                  int64_t sram, int percent, int variant, struct grouping *out, struct bpu_error *err)
 {
-    struct search s = {.net = net, .o = o, .sram = sram, .cores = o->cores};
+    struct search s = {.net = net, .o = o, .sram = sram * percent / 100, .all = sram, .cores = o->cores,
+                       .plain = o->level == LEVEL_O0};
     int stuck = 0;
     const struct variant *v = variant_of(o, variant);
     int most = LAYERS / net->layer_count;
@@ -203,5 +221,5 @@ bool group_layers(struct arena *a, const struct network *net, const struct compi
         *err = e;
         return false;
     }
-    return explain(&s, stuck < net->layer_count ? stuck : net->layer_count - 1, sram, err);
+    return explain(&s, stuck < net->layer_count ? stuck : net->layer_count - 1, err);
 }

@@ -24,18 +24,24 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-static struct rows rows_of(const struct layer *l, const struct operand *o, int64_t r0, int64_t r1)
+static struct rows met_by(const struct rows_window *w, enum need need, int64_t h, int64_t r0, int64_t r1)
 {
-    const struct rows_window *w = &l->window;
-    int64_t h = o->map->h, out = l->out[0]->h;
     int64_t span = (int64_t)(w->kernel - 1) * w->dilation;
-    switch (o->need) {
-    case NEED_SAME: return h == 1 ? (struct rows){0, 1} : clip(r0, r1, h);
-    case NEED_WINDOW:
+    if (need == NEED_WINDOW)
         return clip(r0 * w->stride - w->pad, (r1 - 1) * w->stride - w->pad + span + 1, h);
-    case NEED_TRANSPOSED: /* p * stride + i * dilation = r + pad, i of the kernel */
+    if (need == NEED_TRANSPOSED) /* p * stride + i * dilation = r + pad, i of the kernel */
         return clip(-floor_div(-(r0 + w->pad - span), w->stride),
                     floor_div(r1 - 1 + w->pad, w->stride) + 1, h);
+    return h == 1 ? (struct rows){0, 1} : clip(r0, r1, h);
+}
+
+static struct rows rows_of(const struct layer *l, const struct operand *o, int64_t r0, int64_t r1)
+{
+    int64_t h = o->map->h, out = l->out[0]->h;
+    switch (o->need) {
+    case NEED_SAME:
+    case NEED_WINDOW:
+    case NEED_TRANSPOSED: return met_by(&l->window, o->need, h, r0, r1);
     case NEED_ADAPTIVE: return clip(r0 * h / out, -floor_div(-(r1 * h), out), h);
     case NEED_RESAMPLED:
         return clip(floor_div((2 * r0 + 1) * h - out, 2 * out) - 1,
@@ -52,6 +58,18 @@ void layer_rows(const struct layer *l, int i, int r0, int r1, int *lo, int *hi)
     struct rows r = o->map ? rows_of(l, o, r0, r1) : (struct rows){0, 1};
     *lo = (int)r.lo;
     *hi = (int)r.hi;
+}
+
+void window_range(const struct rows_window *w, enum need need, int all, int r0, int r1, int *lo, int *hi)
+{
+    struct rows r = met_by(w, need, all, r0, r1);
+    *lo = (int)r.lo;
+    *hi = (int)r.hi;
+}
+
+const char *layer_name(const struct layer *l)
+{
+    return l->node ? l->node->name : l->out[0]->name;
 }
 
 /* ── building ── */

@@ -107,6 +107,9 @@ struct layer {
     void (*fit)(const struct layer *l, const struct piece_rows *p, int32_t *args);
 };
 
+/* The name of the user's node, or of what the compiler made. */
+const char *layer_name(const struct layer *l);
+
 /* A piece: result rows r0 … r1-1 of frames f0 … f1-1 (several frames only with all their rows),
  * channels c0 … c1-1, and of each operand the rows that it gets. */
 struct piece_rows {
@@ -116,6 +119,9 @@ struct piece_rows {
 
 /* Rows lo … hi-1 of operand i (of its own frame) that result rows r0 … r1-1 need; lo < hi. */
 void layer_rows(const struct layer *l, int i, int r0, int r1, int *lo, int *hi);
+
+/* The same along any axis of an operand: of `all` elements, for results r0 … r1-1; NEED_SAME, windows. */
+void window_range(const struct rows_window *w, enum need need, int all, int r0, int r1, int *lo, int *hi);
 
 /* ── the network ── */
 

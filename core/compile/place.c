@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/compile/schedule.h"
+#include "core/compile/box.h"
 #include "core/run/plan.h"
 
 static int64_t round_up(int64_t v, int64_t to)
@@ -58,8 +58,7 @@ static int add_ring(struct placement *p, const struct group *g, int core, const 
 {
     const struct machine_block *b = &p->net->machine->blocks[r->map->block];
     int64_t all = map_rows(r->map), rows = r->rows;
-    if (g->bands > 1 && p->options->level != LEVEL_O0 &&
-        sequence_overlaps(g, p->grouping->resident, r))
+    if (sequence_overlaps(g, p->grouping->resident, r))
         rows += round_up(all / g->bands + 1, b->h);
     rows = round_up(rows, b->h);
     if (rows >= all)
@@ -101,6 +100,47 @@ static int blob_buffer(struct placement *p, const struct group *g, const struct 
     return add_buffer(p, &buffer, err);
 }
 
+/* The buffers of a step of a group in boxes; each slot gets one where it is first seen. */
+static bool place_box(struct placement *p, const struct step *s, struct step_buffers *of, int *slots,
+                      struct bpu_error *err)
+{
+    for (int t = 0; t < PROGRAM_MAX_TILES; t++) {
+        const int slot = s->box->slot[t];
+        if (slot < 0)
+            continue;
+        for (; *slots <= slot; ++*slots) {
+            int *all = arena_grow(p->arena, p->slots, (size_t)*slots, (size_t)*slots + 1, sizeof *all,
+                                  &p->slot_capacity, err);
+            if (!all)
+                return false;
+            p->slots = all;
+            p->slots[*slots] = -1;
+        }
+        if (p->slots[slot] < 0) {
+            const struct blob *blob = s->kind == STEP_BLOB ? s->layer->in[s->operand].blob : NULL;
+            struct buffer b = {.kind = blob ? BUFFER_WEIGHTS : BUFFER_MAP,
+                               .core = s->core,
+                               .blob = blob,
+                               .layer = s->layer,
+                               .operand = s->operand,
+                               .map = blob                    ? NULL
+                                      : s->kind == STEP_PIECE ? map_root(s->layer->out[0])
+                                                              : s->map,
+                               .listed = true,
+                               .first = -1};
+            b.bytes = box_buffer_bytes(p->net, s, t);
+            if (blob && !s->box->sliced)
+                (void)blob_part(blob, s->p.c0, s->p.c1, &b.blob_offset);
+            if (s->kind == STEP_PIECE && !s->box->ends)
+                b.kind = BUFFER_SUMS;
+            if ((p->slots[slot] = add_buffer(p, &b, err)) < 0)
+                return false;
+        }
+        of->of[t] = p->slots[slot];
+    }
+    return true;
+}
+
 bool placement_group(struct placement *p, const struct steps *steps, size_t from,
                      const struct ring *rings, int count, struct bpu_error *err)
 {
@@ -109,6 +149,7 @@ bool placement_group(struct placement *p, const struct steps *steps, size_t from
     const struct group *g = &p->grouping->groups[steps->items[from].group];
     const int core = steps->items[from].core;
     size_t first_blob = p->count;
+    int slots = 0;
     for (int i = 0; i < count; i++) {
         int *at = rings[i].resident ? &p->resident[core][rings[i].map->index]
                                     : &p->ring[rings[i].role][rings[i].map->index];
@@ -127,6 +168,11 @@ bool placement_group(struct placement *p, const struct steps *steps, size_t from
         const struct step *s = &steps->items[i];
         for (int k = 0; k < PROGRAM_MAX_TILES; k++)
             of[i].of[k] = -1;
+        if (s->box) {
+            if (!place_box(p, s, &of[i], &slots, err))
+                return false;
+            continue;
+        }
         if (s->kind != STEP_PIECE) {
             of[i].of[0] = map_buffer(p, g, core, s->map, s->kind == STEP_STORE);
             continue;
@@ -306,7 +352,7 @@ static bool add_loads(struct placement *p, struct steps *steps, int64_t room, st
     if (!loads)
         return false;
     for (size_t b = 0; b < p->count; b++)
-        if (p->buffers[b].blob && p->buffers[b].first >= 0)
+        if (p->buffers[b].blob && !p->buffers[b].listed && p->buffers[b].first >= 0)
             loads[count++] = (struct blob_load){(int)b, p->buffers[b].first, p->buffers[b].first};
     qsort(loads, count, sizeof *loads, by_deadline);
     for (int c = 0; room > 0 && c < p->options->cores; c++)
@@ -427,6 +473,29 @@ static bool place_ddr(struct placement *p, const struct steps *steps, struct bpu
     return true;
 }
 
+/* The layer at whose step most bytes are live. */
+static bool blame(struct placement *p, const struct steps *steps, struct bpu_error *err)
+{
+    int64_t *use = ARENA_ARRAY(p->arena, int64_t, steps->count + 1, err), most = 0;
+    for (int c = 0; use && c < p->options->cores; c++) {
+        int64_t now = 0;
+        memset(use, 0, (steps->count + 1) * sizeof *use);
+        for (size_t b = 0; b < p->count; b++)
+            if (p->buffers[b].core == c && p->buffers[b].first >= 0) {
+                use[p->buffers[b].first] += p->buffers[b].bytes;
+                use[p->buffers[b].last + 1] -= p->buffers[b].bytes;
+            }
+        for (size_t i = 0; i < steps->count; i++) {
+            now += use[i];
+            if (now > most && steps->items[i].layer) {
+                most = now;
+                p->peak_layer = steps->items[i].layer;
+            }
+        }
+    }
+    return use != NULL;
+}
+
 bool placement_finish(struct placement *p, struct steps *steps, bool *fits, struct bpu_error *err)
 {
     /* Loads of weights fill what the rest leaves, less and less of it until the plan has no gaps too many. */
@@ -451,5 +520,7 @@ bool placement_finish(struct placement *p, struct steps *steps, bool *fits, stru
             *fits = p->peak <= p->sram;
         }
     }
-    return !*fits || place_ddr(p, steps, err);
+    if (!*fits)
+        return blame(p, steps, err);
+    return place_ddr(p, steps, err);
 }

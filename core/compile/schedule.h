@@ -29,11 +29,21 @@ struct tile layout_io(const struct map *m, bool image, enum io_layout layout,
 
 /* ── groups ── */
 
+/* How a layer is cut into boxes; size[0] 0: it is not. */
+struct box_cut {
+    int size[4];    /* of the result: n, h, w, c */
+    int inputs;     /* channels of a convolution at a time */
+    bool ahead;     /* the next box is loaded while one is made */
+    bool by_weights; /* all boxes of the same result channels one after the other */
+};
+
 struct group {
     int first, last; /* layers, both included */
     int bands;       /* how many pieces the results at its end are made in, over all frames */
     int cores;       /* that share its rows */
     bool reload;     /* weights do not stay: each piece loads its own */
+    struct box_cut cut; /* one layer, in boxes (box.h) */
+    bool tight;      /* one layer in the least memory: nothing is loaded while it computes */
 };
 
 struct grouping {
@@ -46,6 +56,8 @@ struct grouping {
 
 enum step_kind { STEP_PIECE, STEP_LOAD, STEP_STORE, STEP_BLOB };
 
+struct box_step;
+
 struct step {
     uint8_t kind, core;
     bool made;       /* LOAD, STORE, of PIECE see role_of(): which of a map's two rings */
@@ -53,6 +65,7 @@ struct step {
     const struct layer *layer; /* LOAD: that asks for it; STORE: that made it */
     int operand;               /* BLOB: which of the layer's */
     struct map *map;           /* LOAD, STORE: a root */
+    const struct box_step *box; /* of a group in boxes */
     struct piece_rows p;       /* PIECE: all; LOAD, STORE: frames and rows; BLOB: channels */
 };
 
@@ -80,12 +93,12 @@ struct sequencer;
 struct sequencer *sequencer_new(struct arena *a, const struct network *net,
                                 struct bpu_error *err) BPU_CHECKED;
 /* The pieces, loads and stores of one group on one core, and the rings they need.
- * out NULL: rings only.  max_bands > 0: stops after that many bands, for an estimate.
+ * out NULL: rings only.  max_bands > 0: stops after that many bands, or later, when rings no longer grow.
  * rings: *count of them, valid until the next call. */
 bool sequence_group(struct sequencer *s, const struct group *g, int index, const bool *resident,
                     int core, int max_bands, struct steps *out, const struct ring **rings,
                     int *count, struct bpu_error *err) BPU_CHECKED;
-/* True if two engines work on the ring: then room for one band more lets them work at once. */
+/* True if the ring gets room for one band more, so that two engines may work on it at once. */
 bool sequence_overlaps(const struct group *g, const bool *resident, const struct ring *r);
 /* Where layer l of group g reads a root. */
 enum role sequence_role(const struct group *g, const bool *resident, const struct map *root);
@@ -99,6 +112,10 @@ bool steps_add(struct steps *s, const struct step *step, struct bpu_error *err) 
 int layer_chunks(const struct network *net, const struct layer *l);
 void layer_chunk(const struct network *net, const struct layer *l, int i, int chunks, int *c0,
                  int *c1);
+/* Bytes of a layer's constants, `parts` parts of its weights at once where these are streamed. */
+int64_t layer_constants(const struct network *net, const struct layer *l, int parts);
+/* Channels of operand k that result channels c0 … c1-1 read. */
+void layer_channels(const struct layer *l, int k, int c0, int c1, int *from, int *to);
 /* The operand that is cut by channels, or -1. */
 int layer_filter(const struct layer *l);
 /* Bytes of a blob that channels c0 … c1-1 need, and where they begin. */
@@ -106,8 +123,12 @@ int64_t blob_part(const struct blob *b, int c0, int c1, int64_t *offset);
 
 /* ── group.c ── */
 
+/* sram: what there is; groups of several layers may take `percent` of it. BPU_LIMIT: a layer fits in no way. */
 bool group_layers(struct arena *a, const struct network *net, const struct compile_options *o,
-                  int64_t sram, int variant, struct grouping *out, struct bpu_error *err) BPU_CHECKED;
+                  int64_t sram, int percent, int variant, struct grouping *out, struct bpu_error *err) BPU_CHECKED;
+/* The text of a refusal: which layer, what it needs, what there is, what would help. */
+bool group_refuse(const struct network *net, const struct layer *l, int64_t need, int64_t sram,
+                  struct bpu_error *err);
 /* How many different searches there are at a level, and the share of memory that one begins with. */
 int group_variants(const struct compile_options *o);
 int group_percent(const struct compile_options *o, int variant);
@@ -124,6 +145,7 @@ struct buffer {
     const struct layer *layer;
     int operand;
     int64_t blob_offset;
+    bool listed;     /* its loads are steps of the group */
     int64_t bytes, address;
     int ring;        /* rows; 0: the whole map */
     int first, last; /* steps */
@@ -152,7 +174,10 @@ struct placement {
     size_t emitting; /* the step that emit_piece() is asked about */
     int *resident[MACHINE_MAX_CORES]; /* by map: buffer, or -1 */
     int *ring[2];                     /* by role and map: buffer of the group at hand */
+    int *slots;                       /* by slot of a group in boxes: its buffer */
+    size_t slot_capacity;
     int64_t peak, bound; /* bytes of the core that needs most: of the plan, and of live buffers */
+    const struct layer *peak_layer; /* where most bytes are live, if it does not fit */
     int64_t *ddr;        /* by map: address of roots that lie in DDR, or -1 */
     int64_t ddr_bytes;      /* of the workspace */
     int64_t constant_bytes; /* that transfers read, without the gaps between them; by emit.c */
@@ -166,12 +191,15 @@ bool placement_init(struct placement *p, struct arena *a, const struct network *
 bool placement_group(struct placement *p, const struct steps *steps, size_t from,
                      const struct ring *rings, int count, struct bpu_error *err) BPU_CHECKED;
 /* Steps that load weights, as early as memory allows; then addresses. *fits false: it needs more than
- * there is, p->peak says how much. */
+ * there is, p->peak says how much, p->peak_layer where. */
 bool placement_finish(struct placement *p, struct steps *steps, bool *fits,
                       struct bpu_error *err) BPU_CHECKED;
 
 /* ── emit.c, sync.c ── */
 
+/* A run of bytes; and a constant operand of a piece, at `base`. */
+struct tile emit_bytes_tile(enum space space, int64_t base, int64_t bytes);
+struct tile emit_blob_tile(const struct layer *l, int k, const struct piece_rows *p, int64_t base);
 /* Opcode, tiles and arguments of one piece; at NULL: without addresses, for what it costs. */
 void emit_piece(const struct network *net, const struct step *step, const struct placement *at,
                 struct instruction *i);

@@ -9,7 +9,9 @@ struct search {
     const struct network *net;
     struct sequencer *sequencer;
     const struct compile_options *o;
-    int64_t sram;
+    int64_t sram;         /* that groups may take */
+    int64_t all;          /* that there is: for a layer that fits in no other way */
+    bool plain;           /* every layer alone, in that way */
     int longest, cores;
     double load_weight, compute_weight; /* price per cycle */
     bool may_reside, may_band;
@@ -26,7 +28,8 @@ struct search {
     int64_t *delta;       /* scratch, by layer */
     int *stamp, stamps;   /* scratch, by map */
     int bands_of;         /* result of fit_group() */
-    bool reload_of;
+    bool reload_of, tight_of;
+    struct box_cut cut_of;
 };
 
 /* Fills what does not change during a search. */
@@ -40,7 +43,7 @@ bool fit_group(struct search *s, int first, int last, bool in, bool out, int cor
 /* More bands than are needed to fit: engines and transfers overlap more. */
 bool fit_bands(struct search *s, int first, int last, bool in, bool out, int cores, int bands,
                bool *fits, struct bpu_error *err) BPU_CHECKED;
-/* Bytes on chip of a group in g->bands bands. */
+/* Bytes on chip of a group in g->bands bands; exact if it is tight. */
 bool fit_need(struct search *s, const struct group *g, int64_t *need, struct bpu_error *err) BPU_CHECKED;
 /* Rows of the longest result that leaves the group. */
 int fit_rows(const struct search *s, int first, int last);

@@ -9,7 +9,10 @@
  * the root map, frames padded to the block: f * frame_rows + r. */
 #include <string.h>
 
-#include "core/compile/schedule.h"
+#include "core/compile/box.h"
+
+/* An estimate that has seen rings grow late waits for so many bands without. */
+enum { QUIET_BANDS = 3 };
 
 struct seq_layer {
     int begin, at, end; /* rows: first one on this core, next one, last one + 1 */
@@ -38,6 +41,7 @@ struct sequencer {
     int call;
     struct ring *rings;
     int ring_count;
+    int quiet; /* bands since a ring has grown */
     /* of the call */
     const struct group *group;
     const bool *resident;
@@ -108,6 +112,8 @@ bool sequence_stores(const struct group *g, const bool *resident, const struct m
 
 bool sequence_overlaps(const struct group *g, const bool *resident, const struct ring *r)
 {
+    if (g->bands == 1 || g->tight)
+        return false;
     if (r->role == ROLE_READ || sequence_stores(g, resident, r->map))
         return true;
     for (int i = 0; i < r->map->maker_count; i++)
@@ -208,8 +214,10 @@ static void ring_grow(struct sequencer *s, struct map *root, enum role role, int
     int64_t rows = (r->top - low + block - 1) / block * block;
     if (rows > all)
         rows = all;
-    if (rows > ring->rows)
+    if (rows > ring->rows) {
         ring->rows = rows;
+        s->quiet = 0;
+    }
 }
 
 /* ── steps ── */
@@ -524,6 +532,11 @@ bool sequence_group(struct sequencer *s, const struct group *g, int index, const
                     int *count, struct bpu_error *err)
 {
     forget(s);
+    if (g->cut.size[0]) {
+        *rings = s->rings;
+        *count = 0;
+        return !out || box_sequence(s->net, g, index, core, out, err);
+    }
     s->group = g;
     s->index = index;
     s->resident = resident;
@@ -531,9 +544,11 @@ bool sequence_group(struct sequencer *s, const struct group *g, int index, const
     s->out = out;
     s->err = err;
     s->call++;
+    s->quiet = 0;
     set_shares(s);
-    int bands = max_bands > 0 && max_bands < g->bands ? max_bands : g->bands;
-    for (int b = 0; b < bands; b++)
+    int bands = g->bands;
+    for (int b = 0; b < bands; b++) {
+        s->quiet++;
         for (int i = g->first; i <= g->last; i++) {
             struct layer *l = s->net->layers[i];
             struct seq_layer *q = &s->layers[i];
@@ -543,6 +558,10 @@ bool sequence_group(struct sequencer *s, const struct group *g, int index, const
             if (!advance(s, l, q->begin + (span * (b + 1) + g->bands - 1) / g->bands))
                 return false;
         }
+        /* Windows that are cut off at the upper end keep rings growing for a while. */
+        if (max_bands > 0 && b + 1 >= max_bands && s->quiet >= (b + 1 == max_bands ? 1 : QUIET_BANDS))
+            bands = b + 1;
+    }
     /* Rows that leave the group and that nobody in it has asked for. */
     for (int i = g->first; bands == g->bands && i <= g->last; i++) {
         struct layer *l = s->net->layers[i];

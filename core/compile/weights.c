@@ -1,5 +1,6 @@
 /* weights: how constants are cut by result channels, so that they can be streamed. */
 #include "core/compile/schedule.h"
+#include "core/program/args.h"
 
 int layer_filter(const struct layer *l)
 {
@@ -48,4 +49,36 @@ int64_t blob_part(const struct blob *b, int c0, int c1, int64_t *offset)
     int64_t u0 = c0 / b->unit_channels, u1 = (c1 + b->unit_channels - 1) / b->unit_channels;
     *offset = u0 * b->unit_bytes;
     return (u1 - u0) * b->unit_bytes;
+}
+
+int64_t layer_constants(const struct network *net, const struct layer *l, int parts)
+{
+    int chunks = layer_chunks(net, l), f = layer_filter(l);
+    int64_t bytes = 0;
+    for (int k = 0; k < l->in_count; k++)
+        bytes += l->in[k].blob ? l->in[k].blob->bytes : 0;
+    if (chunks <= 1)
+        return bytes;
+    const struct blob *b = l->in[f].blob;
+    int64_t part = (b->units + chunks - 1) / chunks * b->unit_bytes;
+    return bytes - b->bytes + (parts * part < b->bytes ? parts * part : b->bytes);
+}
+
+void layer_channels(const struct layer *l, int k, int c0, int c1, int *from, int *to)
+{
+    const struct map *m = l->in[k].map;
+    int filter = layer_filter(l), all = l->out[0]->c;
+    *from = 0;
+    *to = m->c;
+    if (filter < 0 || (c0 == 0 && c1 == all))
+        return;
+    if (k > 0 || l->op == OP_DWCONV) {
+        *from = c0;
+        *to = c1;
+    } else if (l->args[CONV_SPLIT_INPUTS]) {
+        const struct blob *b = l->in[filter].blob;
+        int u0 = c0 / b->unit_channels, u1 = (c1 + b->unit_channels - 1) / b->unit_channels;
+        *from = u0 * l->args[CONV_UNIT_INPUTS];
+        *to = u1 * l->args[CONV_UNIT_INPUTS] < m->c ? u1 * l->args[CONV_UNIT_INPUTS] : m->c;
+    }
 }

@@ -264,7 +264,9 @@ static bool write_file(struct compilation *c, struct bpu_error *err)
 
 bool compile_run(struct compilation *c, struct bpu_error *err)
 {
-    if (!open_model(c, err) || !compile_options_read(c, err) || !judge(c, err))
+    struct figure_value figures[FIGURE_COUNT];
+    if (!gates_read(c->options, c->option_count, GATES_OF_PROGRAM, &c->gates, err) || !open_model(c, err) ||
+        !compile_options_read(c, err) || !judge(c, err))
         return false;
     if (!c->check->legal)
         return true;
@@ -275,5 +277,9 @@ bool compile_run(struct compilation *c, struct bpu_error *err)
     c->with.progress_ctx = c;
     stage(c, "compile", COMPILE);
     c->program = compile_graph(c->arena, c->fixed, c->target, &c->with, &c->summary, err);
-    return c->program && write_file(c, err) && add_up(c, err);
+    if (!c->program || !write_file(c, err) || !add_up(c, err))
+        return false;
+    gate_figures_of(c, figures);
+    gates_judge(&c->gates, figures);
+    return true;
 }

@@ -8,6 +8,7 @@
 
 #include "core/check/check.h"
 #include "core/compile/compile.h"
+#include "core/job/gate.h"
 #include "core/job/quantize.h"
 #include "core/program/timing.h"
 #include "core/program/traffic.h"
@@ -58,6 +59,7 @@ struct compilation {
     struct source_figures *sources_of; /* by source of the program */
     double idle;                       /* cycles in which no engine works */
     int64_t traffic[TRAFFIC_COUNT];    /* bytes on the bus */
+    struct gates gates;                /* of the options; judged once the program is timed */
 };
 
 /* The options that only this reads. */

@@ -68,10 +68,14 @@ static const struct {
 
 static bool run_check(struct job_work *r)
 {
+    struct gates gates;
+    if (!gates_read(r->req->options, r->req->option_count, GATES_OF_CHECK, &gates, r->err))
+        return false;
     job_stage(r, "check", .5);
     struct check_result *result = judge(r);
     if (!result)
         return false;
+    gates_judge_check(&gates, result);
     job_stage(r, "report", .8);
     snprintf(r->out->verdict, sizeof r->out->verdict, "%s", result->legal ? "legal" : "illegal");
     struct report_head head = {r->req->model_id, r->req->model_name, r->graph->format};
@@ -90,7 +94,7 @@ static bool run_check(struct job_work *r)
         error_set(r->err, BPU_BAD_OPTION, "report", "there is no report \"%s\"", wanted);
         return error_hint(r->err, "Reports are json, sarif, junit and html.");
     }
-    return true;
+    return kind_gates(r, &gates);
 }
 
 static bool run_visualize(struct job_work *r)
@@ -121,6 +125,8 @@ static const struct kind {
     {"quantize", kind_quantize, true, FLOATS_ALWAYS, {"calibration"}},
     {"evaluate", kind_evaluate, true, FLOATS_ALWAYS, {"calibration", "data", "labels"}},
     {"compile", kind_compile, true, FLOATS_OVER_FILES, {"calibration"}},
+    {"perf", kind_perf, true, FLOATS_OVER_FILES, {"calibration"}},
+    {"pipeline", kind_pipeline, true, FLOATS_OVER_FILES, {"calibration"}},
 };
 
 static const struct kind *kind_find(const char *name)
@@ -170,6 +176,8 @@ bool job_file_value(const char *value, char sha256[65], const char **array)
 
 static bool model_describe(const struct job_work *w)
 {
+    if (!w->graph)
+        return true; /* a compiled program: its kind has described it */
     struct buf *out = job_artifact_new(w, "model.json", "application/json");
     return out && job_model_json(w->graph, out, w->err);
 }

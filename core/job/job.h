@@ -36,7 +36,7 @@ struct job_request {
     size_t memory_quota; /* bytes that the job's arena may take */
 };
 
-#define JOB_MAX_ARTIFACTS 8
+#define JOB_MAX_ARTIFACTS 16
 
 struct job_artifact {
     char name[48]; /* "report.json", "graph.svg", "model.json" … */
@@ -69,8 +69,10 @@ bool job_file_value(const char *value, char sha256[65], const char **array);
  * where, and *out is empty. Artifacts of a check: report.json, model.json; of visualize: graph.svg,
  * model.json; of quantize: report.json, report.html, fixed.bpug, graph.svg, calibration.data.json,
  * model.json; of evaluate: report.json, report.html, a data.json per file, model.json; of compile: model.bpu,
- * report.json, report.html, memory.svg, schedule.svg, graph.svg, a data.json per file, model.json, and
- * of an illegal model only the report of its check.  model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
+ * report.json, report.html, memory.svg, schedule.svg, graph.svg, a data.json per file, model.json, with gates
+ * gates.json, and of an illegal model only the report of its check; of perf the same, of a program without
+ * model.bpu and graph.svg; of pipeline also check.json and compile.json, and of an illegal model report.json
+ * of its check and graph.svg.  model.json is {"format", "inputs", "outputs", "nodes", "parameters"} of the model,
  * OPTION.data.json {"arrays": [{"name", "shape", "dtype"}]} of a file. */
 bool job_run(const struct job_request *request, const void *data, size_t size,
              job_progress_fn *progress, void *progress_ctx, struct job_result *out,

@@ -4,6 +4,7 @@
 
 #include "core/ir/graph.h"
 #include "core/job/feed.h"
+#include "core/job/gate.h"
 #include "core/job/job.h"
 
 /* A job at work. */
@@ -38,6 +39,13 @@ bool kind_file(struct job_work *w, const char *option, struct feed_source *out,
 /* ── kind_compile.c ── */
 
 job_kind_fn kind_compile;
+/* The artifact gates.json, which views of the job show; none without gates. */
+bool kind_gates(const struct job_work *w, const struct gates *g) BPU_CHECKED;
+
+/* ── kind_perf.c ── */
+
+job_kind_fn kind_perf;
+job_kind_fn kind_pipeline;
 
 /* ── kind_evaluate.c ── */
 

@@ -48,6 +48,12 @@ static bool write_reports(const struct job_work *w, const struct compilation *c)
     return out && report_compile_html(c, out, w->err);
 }
 
+bool kind_gates(const struct job_work *w, const struct gates *g)
+{
+    struct buf *out = g->count ? job_artifact_new(w, "gates.json", "application/json") : NULL;
+    return !g->count || (out && gates_document(g, out, w->err));
+}
+
 bool kind_compile(struct job_work *w)
 {
     const struct job_request *req = w->req;
@@ -77,5 +83,6 @@ bool kind_compile(struct job_work *w)
     job_stage(w, "report", .95);
     if (!c->check->legal)
         return write_illegal(w, c);
-    return write_program(w, c) && write_reports(w, c) && write_pictures(w, c);
+    return write_program(w, c) && write_reports(w, c) && write_pictures(w, c) &&
+           kind_gates(w, &c->gates);
 }

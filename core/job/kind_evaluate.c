@@ -155,6 +155,9 @@ static bool write_results(struct evaluation *e, const struct evaluate_result *re
 bool kind_evaluate(struct job_work *w)
 {
     const struct job_request *req = w->req;
+    struct gates none;
+    if (!gates_read(req->options, req->option_count, GATES_OF_NOTHING, &none, w->err))
+        return false;
     struct evaluation *e = ARENA_NEW(w->arena, struct evaluation, w->err);
     if (!e)
         return false;

@@ -89,8 +89,10 @@ bool kind_quantize(struct job_work *w)
 {
     const struct job_request *req = w->req;
     struct feed_source source;
+    struct gates none;
     bool found;
-    if (!kind_file(w, "calibration", &source, &found))
+    if (!gates_read(req->options, req->option_count, GATES_OF_NOTHING, &none, w->err) ||
+        !kind_file(w, "calibration", &source, &found))
         return false;
     struct quantization *q = ARENA_NEW(w->arena, struct quantization, w->err);
     if (!q)

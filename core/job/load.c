@@ -11,6 +11,7 @@
 #include "core/import/import.h"
 #include "core/job/compile_model.h"
 #include "core/job/kind.h"
+#include "core/job/perf_model.h"
 #include "core/job/quantize.h"
 #include "core/ops/op.h"
 #include "core/run/dnnl.h"
@@ -24,7 +25,7 @@ static bool option_known(const char *key)
 {
     return starts_with(key, "input.") || starts_with(key, "dtype.") || strcmp(key, "advice") == 0 ||
            strcmp(key, "report") == 0 || quantize_option(key) || evaluate_option(key) ||
-           compile_option(key); /* input_source is one of these */
+           compile_option(key) || perf_option(key) || gate_option(key); /* input_source is one of these */
 }
 
 struct graph *job_load(struct arena *a, const void *data, size_t size, const char *name,
@@ -33,6 +34,13 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
     struct import_option *inputs = ARENA_ARRAY(a, struct import_option, count, err);
     if (!inputs)
         return NULL;
+    if (program_is(data, size)) {
+        error_set(err, BPU_NOT_A_MODEL, "byte 0",
+                  "the file is a compiled program, and a network is needed");
+        error_hint(err, "Programs can be measured (perf), run and disassembled; for the rest give the "
+                        "model that it was compiled from.");
+        return NULL;
+    }
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         if (!option_known(options[i].key)) {
@@ -42,7 +50,8 @@ struct graph *job_load(struct arena *a, const void *data, size_t size, const cha
                             "and advice; of quantization calibration, calibration.scale, .mean, .std "
                             "and .frames, qconfig and compare.frames; of evaluation data, labels, "
                             "data.scale, output, layer.frames, suggest and seconds; of compilation "
-                            "opt, balance_factor, cores, jobs, input_layout and output_layout.");
+                            "opt, balance_factor, cores, jobs, input_layout, output_layout, max_latency_us, "
+                            "min_fps and max_ddr_mb; of perf layer_details and intervals.");
             return NULL;
         }
         if (starts_with(options[i].key, "input."))

@@ -263,6 +263,9 @@ bool report_compile_json(const struct compilation *c, struct buf *out, struct bp
     write_head(&w, c);
     write_notes(&w, c);
     write_summary(&w, c);
+    if (c->gates.count)
+        gates_json(&w, "gates", &c->gates);
+    report_findings_json(&w, c->check);
     write_engines(&w, c);
     write_ports(&w, c, "inputs", c->program->inputs, c->program->input_count);
     write_ports(&w, c, "outputs", c->program->outputs, c->program->output_count);
@@ -316,6 +319,7 @@ bool report_compile_text(const struct compilation *c, struct buf *out, struct bp
         buf_printf(out, "\n%s\n", placeholder_note);
     for (int i = 0; i < c->fixed->note_count; i++)
         buf_printf(out, "note: %s\n", c->fixed->notes[i]);
+    gates_text(&c->gates, out);
     return buf_ok(out, err);
 }
 

@@ -189,6 +189,7 @@ bool report_compile_html(const struct compilation *c, struct buf *out, struct bp
         return false;
     html_open(out, c->model_name, march_name(c->target), "compiled");
     write_figures(c, out);
+    gates_html(&c->gates, out);
     html_heading(out, "What the engines do when",
                  "Time runs to the right; what has one colour belongs to one layer.");
     if (!write_picture(c, schedule, out, err))

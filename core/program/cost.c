@@ -66,6 +66,7 @@ static struct cost array_cost(const struct machine *m, double frames, double h, 
     double size = m->array_h.v * m->array_w.v * m->array_in.v * m->array_out.v * m->array_cells.v;
     return (struct cost){
         .cycles = frames * (work * wide + m->issue_cycles.v),
+        .start_cycles = frames * m->issue_cycles.v,
         .useful_cycles = frames * h * w * products * wide / size,
     };
 }
@@ -84,6 +85,7 @@ static struct cost conv_cost(const struct machine *m, const struct instruction *
         double size = m->depthwise_h.v * m->depthwise_w.v * m->depthwise_c.v;
         return (struct cost){
             .cycles = y->n * (work + m->issue_cycles.v),
+            .start_cycles = y->n * m->issue_cycles.v,
             .useful_cycles = elements(y) * taps * passes(m, x) / size,
         };
     }
@@ -191,6 +193,7 @@ static struct cost engine_cost(const struct machine *m, const struct instruction
     /* The CPU has no blocks. */
     return (struct cost){
         .cycles = start + (e == ENGINE_HOST ? plain : padded) * again / rate,
+        .start_cycles = start,
         .useful_cycles = plain * again / rate,
     };
 }
@@ -284,6 +287,7 @@ static struct cost transfer_cost(const struct machine *m, const struct instructi
     }
     return (struct cost){
         .cycles = m->issue_cycles.v + m->ddr_latency_cycles.v + bytes / rate,
+        .start_cycles = m->issue_cycles.v + m->ddr_latency_cycles.v,
         .useful_cycles = useful / rate,
         .ddr_bytes = (int64_t)bytes,
     };

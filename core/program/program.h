@@ -201,6 +201,7 @@ void program_disassemble_summary(const struct program *p, struct buf *out);
 /* Cycles that an instruction occupies its engine, without waiting; DDR traffic apart. */
 struct cost {
     double cycles;         /* engine busy, start-up included; transfers: at the core's own rate */
+    double start_cycles;   /* part of cycles: starting it, of transfers until the first byte */
     double useful_cycles;  /* the same without padding to blocks: what the shape would need */
     int64_t ddr_bytes;     /* LOAD, STORE: bytes on the bus, in whole bursts */
 };

@@ -8,8 +8,10 @@ static fast_prepare_fn *const packing[] = {fast_prepare_conv, fast_prepare_linea
                                            NULL};
 
 static fast_prepare_fn *const others[] = {
-    fast_prepare_pool,     fast_prepare_table,      fast_prepare_add,     fast_prepare_cat,
-    fast_prepare_quantize, fast_prepare_dequantize, fast_prepare_wrapped, /* takes what is left */
+    fast_prepare_pool,     fast_prepare_table,      fast_prepare_add,
+    fast_prepare_cat,      fast_prepare_cut,        fast_prepare_move,
+    fast_prepare_mean,     fast_prepare_quantize,   fast_prepare_dequantize,
+    fast_prepare_wrapped, /* takes what is left */
     NULL,
 };
 

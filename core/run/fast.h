@@ -25,8 +25,8 @@ struct fast_kernel {
 typedef bool fast_prepare_fn(struct arena *a, const struct kernel_call *c, const char *variant,
                              struct fast_kernel *out, struct bpu_error *err);
 
-/* Asks the sources that keep no pointer to weight and bias and read them wherever they lie: a run need
- * not keep an aligned copy of what is only read by what was prepared here. */
+/* Asks the sources that keep no pointer to parameters and read them wherever they lie: a run need not
+ * keep an aligned copy of what is only read by what was prepared here, and its calls have none. */
 bool fast_prepare_packed(struct arena *a, const struct kernel_call *c, const char *variant,
                          struct fast_kernel *out, struct bpu_error *err) BPU_CHECKED;
 /* Asks every other source of fast kernels in turn; the first that has one wins. */

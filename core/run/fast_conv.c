@@ -12,7 +12,7 @@
 #include "core/run/fast_layout.h"
 #include "core/run/fixed_tail.h"
 
-enum { TILE_BYTES = 64 << 10, TILE_ROWS = 12, COPY = 64, MOST_DEPTH = 1 << 22, MOST_SIDE = 1 << 15 };
+enum { TILE_BYTES = 32 << 10, TILE_ROWS = 12, COPY = 64, MOST_DEPTH = 1 << 22, MOST_SIDE = 1 << 15 };
 
 /* A fixed_axis in a quarter of its memory. */
 struct axis {

@@ -324,36 +324,49 @@ static struct border border_of(const struct fast_kernels *k, const struct tensor
     return b;
 }
 
+/* Pixels that are converted at a time before their channels come together. */
+enum { PIECE = 4096 };
+
 static bool run_quantize(void *state, const struct kernel_call *c, struct bpu_error *err)
 {
     const struct border *b = state;
     const float *x = c->in[0]->data;
-    uint8_t *y = c->out[0]->data, *row = y;
-    if (b->channels > 1 && !(row = arena_reserve(c->scratch, (size_t)b->plane, err)))
-        return false;
+    uint8_t *y = c->out[0]->data, row[PIECE];
+    (void)err;
+    if (b->channels == 1) {
+        b->k->quantize(&b->q, x, y, (size_t)(b->batch * b->plane));
+        return true;
+    }
     for (int64_t n = 0; n < b->batch; n++, y += b->channels * b->plane)
-        for (int64_t m = 0; m < b->channels; m++, x += b->plane) {
-            b->k->quantize(&b->q, x, row, (size_t)b->plane);
-            for (int64_t i = 0; b->channels > 1 && i < b->plane; i++)
-                y[i * b->channels + m] = row[i];
-        }
+        for (int64_t m = 0; m < b->channels; m++, x += b->plane)
+            for (int64_t from = 0; from < b->plane; from += PIECE) {
+                int64_t count = b->plane - from < PIECE ? b->plane - from : PIECE;
+                b->k->quantize(&b->q, x + from, row, (size_t)count);
+                for (int64_t i = 0; i < count; i++)
+                    y[(from + i) * b->channels + m] = row[i];
+            }
     return true;
 }
 
 static bool run_dequantize(void *state, const struct kernel_call *c, struct bpu_error *err)
 {
     const struct border *b = state;
-    const uint8_t *x = c->in[0]->data, *row = x;
+    const uint8_t *x = c->in[0]->data;
     float *y = c->out[0]->data;
-    uint8_t *buffer = NULL;
-    if (b->channels > 1 && !(buffer = arena_reserve(c->scratch, (size_t)b->plane, err)))
-        return false;
+    uint8_t row[PIECE];
+    (void)err;
+    if (b->channels == 1) {
+        b->k->dequantize(&b->q, x, y, (size_t)(b->batch * b->plane));
+        return true;
+    }
     for (int64_t n = 0; n < b->batch; n++, x += b->channels * b->plane)
-        for (int64_t m = 0; m < b->channels; m++, y += b->plane) {
-            for (int64_t i = 0; buffer && i < b->plane; i++)
-                buffer[i] = x[i * b->channels + m];
-            b->k->dequantize(&b->q, buffer ? buffer : row, y, (size_t)b->plane);
-        }
+        for (int64_t m = 0; m < b->channels; m++, y += b->plane)
+            for (int64_t from = 0; from < b->plane; from += PIECE) {
+                int64_t count = b->plane - from < PIECE ? b->plane - from : PIECE;
+                for (int64_t i = 0; i < count; i++)
+                    row[i] = x[(from + i) * b->channels + m];
+                b->k->dequantize(&b->q, row, y + from, (size_t)count);
+            }
     return true;
 }
 
@@ -397,76 +410,5 @@ bool fast_prepare_dequantize(struct arena *a, const struct kernel_call *c, const
     b->q = (struct fast_quantize){.factor = (float)s.scale, .zero_point = (float)s.zero,
                                   .offset = fast_offset(c->in[0]->dtype)};
     *out = (struct fast_kernel){.run = run_dequantize, .state = b};
-    return true;
-}
-
-/* ── concatenation along the channels ── */
-
-struct cat {
-    const struct fast_kernels *k;
-    int64_t pixels, total;
-    int count;
-    struct cat_part {
-        int64_t channels;
-        bool same; /* scale and offset: bytes are copied */
-        uint8_t of[256];
-    } part[];
-};
-
-static bool run_cat(void *state, const struct kernel_call *c, struct bpu_error *err)
-{
-    const struct cat *v = state;
-    (void)err;
-    int64_t at = 0;
-    for (int i = 0; i < v->count; i++) {
-        const struct cat_part *p = &v->part[i];
-        const uint8_t *x = c->in[i]->data;
-        uint8_t *y = (uint8_t *)c->out[0]->data + at;
-        for (int64_t k = 0; k < v->pixels; k++, x += p->channels, y += v->total)
-            if (p->same)
-                memcpy(y, x, (size_t)p->channels);
-            else
-                v->k->table(p->of, x, y, (size_t)p->channels);
-        at += p->channels;
-    }
-    return true;
-}
-
-bool fast_prepare_cat(struct arena *a, const struct kernel_call *c, const char *variant,
-                      struct fast_kernel *out, struct bpu_error *err)
-{
-    const struct fast_kernels *k = fast_kernels_find(variant);
-    const struct tensor *y = c->out_count ? c->out[0] : NULL;
-    struct fixed_scale from, to;
-    if (!k || !is_one_of(c->node, "cat") || !y || !fast_is_inside(c->node->outputs[0]) ||
-        y->shape.rank != 4)
-        return true;
-    int64_t dim = node_int(c->node, "dim", 0);
-    if (dim != 1 && dim != -3)
-        return true;
-    for (int i = 0; i < c->in_count; i++)
-        if (!c->in[i] || !fast_is_inside(c->node->inputs[i]) || c->in[i]->shape.rank != 4 ||
-            c->in[i]->quant.count != 1)
-            return true;
-    struct cat *v =
-        arena_alloc(a, sizeof *v + (size_t)c->in_count * sizeof(struct cat_part), err);
-    if (!v || !fixed_scale(c, y, "the result", &to, err))
-        return false;
-    v->k = k;
-    v->count = c->in_count;
-    v->pixels = y->shape.dim[0] * y->shape.dim[2] * y->shape.dim[3];
-    v->total = y->shape.dim[1];
-    for (int i = 0; i < c->in_count; i++) {
-        struct cat_part *p = &v->part[i];
-        const struct tensor *x = c->in[i];
-        p->channels = x->shape.dim[1];
-        p->same = x->dtype == y->dtype && fixed_same_scale(x, y);
-        if (!fixed_scale(c, x, "an operand", &from, err))
-            return false;
-        for (int q = 0; q < 256; q++)
-            p->of[q] = (uint8_t)(fixed_rescale(q - fast_offset(x->dtype), &from, &to) +
-                                 fast_offset(y->dtype));
-    }
-    *out = (struct fast_kernel){.run = run_cat, .state = v};
     return true;
 }

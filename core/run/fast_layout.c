@@ -104,41 +104,59 @@ void fast_leave(const struct tensor *t, const void *inside, void *plain)
 
 struct wrapped {
     kernel_fn *kernel;
-    struct tensor *in, *out; /* copies of the operands' and results' descriptions, data in scratch */
-    const struct tensor **in_list;
-    struct tensor **out_list;
 };
 
+static bool wrap(struct arena *a, const struct node *n, fast_fn *run, struct fast_kernel *out,
+                 struct bpu_error *err)
+{
+    struct wrapped *w = ARENA_NEW(a, struct wrapped, err);
+    if (!w)
+        return false;
+    w->kernel = kernel_of(n)->fixed;
+    *out = (struct fast_kernel){.run = run, .state = w};
+    return true;
+}
+
+/* Copies of the descriptions of operands and results, with data in scratch in PyTorch's layout. */
 static bool run_wrapped(void *state, const struct kernel_call *c, struct bpu_error *err)
 {
-    struct wrapped *w = state;
+    const struct wrapped *w = state;
     struct kernel_call inner = *c;
+    struct arena *s = c->scratch;
+    struct tensor *in = ARENA_ARRAY(s, struct tensor, c->in_count, err);
+    struct tensor *out = ARENA_ARRAY(s, struct tensor, c->out_count, err);
+    const struct tensor **in_list = ARENA_ARRAY(s, const struct tensor *, c->in_count, err);
+    struct tensor **out_list = ARENA_ARRAY(s, struct tensor *, c->out_count, err);
+    if (!in || !out || !in_list || !out_list)
+        return false;
     for (int i = 0; i < c->in_count; i++) {
-        w->in_list[i] = c->in[i];
+        in_list[i] = c->in[i];
         if (!c->in[i] || !fast_is_inside(c->node->inputs[i]))
             continue;
-        w->in[i].data = arena_reserve(c->scratch, c->in[i]->bytes, err);
-        if (!w->in[i].data)
+        in[i] = *c->in[i];
+        in[i].data = arena_reserve(s, in[i].bytes, err);
+        if (!in[i].data)
             return false;
-        fast_leave(c->in[i], c->in[i]->data, w->in[i].data);
-        w->in_list[i] = &w->in[i];
+        fast_leave(c->in[i], c->in[i]->data, in[i].data);
+        in_list[i] = &in[i];
     }
     for (int i = 0; i < c->out_count; i++) {
-        w->out_list[i] = c->out[i];
+        out_list[i] = c->out[i];
         if (!c->out[i] || !fast_is_inside(c->node->outputs[i]))
             continue;
-        w->out[i].data = arena_reserve(c->scratch, c->out[i]->bytes, err);
-        if (!w->out[i].data)
+        out[i] = *c->out[i];
+        out[i].data = arena_reserve(s, out[i].bytes, err);
+        if (!out[i].data)
             return false;
-        w->out_list[i] = &w->out[i];
+        out_list[i] = &out[i];
     }
-    inner.in = w->in_list;
-    inner.out = w->out_list;
+    inner.in = in_list;
+    inner.out = out_list;
     if (!w->kernel(&inner, err))
         return false;
     for (int i = 0; i < c->out_count; i++)
-        if (c->out[i] && w->out_list[i] == &w->out[i])
-            fast_enter(c->out[i], w->out[i].data, c->out[i]->data);
+        if (c->out[i] && out_list[i] == &out[i])
+            fast_enter(c->out[i], out[i].data, c->out[i]->data);
     return true;
 }
 
@@ -147,30 +165,68 @@ bool fast_prepare_wrapped(struct arena *a, const struct kernel_call *c, const ch
 {
     (void)variant;
     const struct node *n = c->node;
-    const struct kernel *k = kernel_of(n);
     bool any = false;
     for (int i = 0; i < n->input_count; i++)
         any = any || (n->inputs[i] && fast_is_inside(n->inputs[i]));
     for (int i = 0; i < n->output_count; i++)
         any = any || fast_is_inside(n->outputs[i]);
-    if (!any || !k->fixed)
-        return true;
-    struct wrapped *w = ARENA_NEW(a, struct wrapped, err);
-    if (!w)
-        return false;
-    w->kernel = k->fixed;
-    w->in = ARENA_ARRAY(a, struct tensor, c->in_count, err);
-    w->out = ARENA_ARRAY(a, struct tensor, c->out_count, err);
-    w->in_list = ARENA_ARRAY(a, const struct tensor *, c->in_count, err);
-    w->out_list = ARENA_ARRAY(a, struct tensor *, c->out_count, err);
-    if (!w->in || !w->out || !w->in_list || !w->out_list)
-        return false;
-    for (int i = 0; i < c->in_count; i++)
+    return !any || !kernel_of(n)->fixed || wrap(a, n, run_wrapped, out, err);
+}
+
+/* ── what only moves bytes ── */
+
+static bool is_moved(const struct kernel_call *c)
+{
+    const struct node *n = c->node;
+    const struct tensor *x = kernel_in(c, 0);
+    for (int i = 1; i < c->in_count; i++)
         if (c->in[i])
-            w->in[i] = *c->in[i];
-    for (int i = 0; i < c->out_count; i++)
-        if (c->out[i])
-            w->out[i] = *c->out[i];
-    *out = (struct fast_kernel){.run = run_wrapped, .state = w};
+            return false;
+    return x && c->out_count == 1 && c->out[0] && fast_is_inside(n->inputs[0]) &&
+           fast_is_inside(n->outputs[0]) && x->quant.count == 1 && c->out[0]->quant.count == 1 &&
+           fast_same_bytes(x, c->out[0]);
+}
+
+/* Between a rank 4 map and another shape: one change of order. */
+static bool run_reshape(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    struct tensor t = *c->in[0];
+    struct planes p;
+    (void)state;
+    (void)err;
+    t.dtype = DT_QUINT8; /* no offset comes or goes */
+    if (planes_of(&t.shape, &p)) {
+        fast_leave(&t, t.data, c->out[0]->data);
+        return true;
+    }
+    t.shape = c->out[0]->shape;
+    fast_enter(&t, t.data, c->out[0]->data);
+    return true;
+}
+
+/* In their own order, bytes are moved by the reference kernel: it reads no value. */
+static bool run_moved(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct wrapped *w = state;
+    return w->kernel(c, err);
+}
+
+bool fast_prepare_move(struct arena *a, const struct kernel_call *c, const char *variant,
+                       struct fast_kernel *out, struct bpu_error *err)
+{
+    static const char *const names[] = {"view", "permute", "getitem", "expand", "repeat", "flip", "roll"};
+    const char *name = kernel_of(c->node)->name;
+    size_t which = 0, count = sizeof names / sizeof *names;
+    struct planes p;
+    (void)variant;
+    while (which < count && strcmp(names[which], name) != 0)
+        which++;
+    if (which == count || !kernel_of(c->node)->fixed || !is_moved(c))
+        return true;
+    bool from = planes_of(&c->in[0]->shape, &p), to = planes_of(&c->out[0]->shape, &p);
+    if (!from && !to)
+        return wrap(a, c->node, run_moved, out, err);
+    if (which == 0 && from != to && c->in[0]->bytes == c->out[0]->bytes)
+        *out = (struct fast_kernel){.run = run_reshape};
     return true;
 }

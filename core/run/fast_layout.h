@@ -7,6 +7,7 @@
 #define BPU_RUN_FAST_LAYOUT_H
 
 #include "core/run/fast.h"
+#include "core/run/fixed.h"
 
 /* True if the engine holds this value in its own layout. */
 static inline bool fast_is_inside(const struct value *v)
@@ -21,15 +22,23 @@ static inline int32_t fast_offset(enum dtype t)
     return t == DT_QINT8 ? 128 : 0;
 }
 
+/* True if a stored byte of x means in y what it means in x. */
+static inline bool fast_same_bytes(const struct tensor *x, const struct tensor *y)
+{
+    return x->dtype == y->dtype && fixed_same_scale(x, y);
+}
+
 /* t describes the value; data of the same size in either layout. */
 void fast_enter(const struct tensor *t, const void *plain, void *inside);
 void fast_leave(const struct tensor *t, const void *inside, void *plain);
 
 /* The reference kernel between two conversions: for nodes that have no kernel of their own here. */
 fast_prepare_fn fast_prepare_wrapped;
+fast_prepare_fn fast_prepare_move; /* fast_layout.c: where bytes only change places, less than that */
 fast_prepare_fn fast_prepare_conv, fast_prepare_linear; /* fast_conv.c */
-fast_prepare_fn fast_prepare_table, fast_prepare_add, fast_prepare_quantize, fast_prepare_dequantize,
-    fast_prepare_cat; /* fast_eltwise.c */
-fast_prepare_fn fast_prepare_pool; /* fast_pool.c */
+fast_prepare_fn fast_prepare_table, fast_prepare_add, fast_prepare_quantize,
+    fast_prepare_dequantize; /* fast_eltwise.c */
+fast_prepare_fn fast_prepare_cat, fast_prepare_cut; /* fast_cat.c */
+fast_prepare_fn fast_prepare_pool, fast_prepare_mean; /* fast_pool.c */
 
 #endif

@@ -1,4 +1,5 @@
-/* fast_pool: maximum and average over windows, all channels of a pixel at once. */
+/* fast_pool: maximum and average over windows, mean and sum over the whole plane: all channels of a
+ * pixel at once. */
 #include <string.h>
 
 #include "core/run/fast_kernels.h"
@@ -129,5 +130,67 @@ bool fast_prepare_pool(struct arena *a, const struct kernel_call *call, const ch
         p->rescale[q] = (uint8_t)(fixed_rescale(q - fast_offset(c.in[0]->dtype), &p->from, &p->to) +
                                   fast_offset(c.out[0]->dtype));
     *out = (struct fast_kernel){.run = run_pool, .state = p};
+    return true;
+}
+
+/* ── the whole plane ── */
+
+struct fast_mean {
+    const struct fast_kernels *k;
+    int64_t batch, channels, plane;
+    int32_t zero; /* of the input, as the engine stores it */
+    struct fixed_scale to;
+    struct fixed_multiplier multiplier;
+};
+
+static bool run_mean(void *state, const struct kernel_call *c, struct bpu_error *err)
+{
+    const struct fast_mean *m = state;
+    const uint8_t *x = c->in[0]->data;
+    uint8_t *y = c->out[0]->data;
+    size_t channels = (size_t)m->channels;
+    int32_t *sums = arena_reserve(c->scratch, channels * sizeof *sums, err);
+    if (!sums)
+        return false;
+    for (int64_t b = 0; b < m->batch; b++, y += channels) {
+        memset(sums, 0, channels * sizeof *sums);
+        for (int64_t i = 0; i < m->plane; i++, x += channels)
+            m->k->accumulate(sums, x, channels);
+        for (size_t i = 0; i < channels; i++)
+            y[i] = (uint8_t)(fixed_requantize(sums[i] - m->plane * m->zero, &m->multiplier, &m->to) +
+                             fast_offset(c->out[0]->dtype));
+    }
+    return true;
+}
+
+bool fast_prepare_mean(struct arena *a, const struct kernel_call *c, const char *variant,
+                       struct fast_kernel *out, struct bpu_error *err)
+{
+    const struct node *n = c->node;
+    const struct tensor *x = kernel_in(c, 0), *y = fixed_out(c, 0);
+    const char *key = n->op->key;
+    bool mean = strcmp(key, "mean") == 0, all;
+    unsigned set;
+    struct fixed_scale from;
+    if (strcmp(kernel_of(n)->name, "reduce") != 0 || (!mean && strcmp(key, "sum") != 0) || !x || !y ||
+        c->in_count != 1 || x->shape.rank != 4 || !fast_is_inside(n->inputs[0]) ||
+        !fast_is_inside(n->outputs[0]) || x->quant.count != 1 || y->quant.count != 1)
+        return true;
+    if (!infer_axes(n, "dim", 4, &set, &all, err))
+        return false;
+    struct fast_mean m = {.k = fast_kernels_find(variant),
+                          .batch = x->shape.dim[0],
+                          .channels = x->shape.dim[1],
+                          .plane = x->shape.dim[2] * x->shape.dim[3]};
+    if (all || set != (1u << 2 | 1u << 3) || !m.k || m.plane < 1 || m.plane > INT32_MAX / 255)
+        return true;
+    struct fast_mean *kept = ARENA_NEW(a, struct fast_mean, err);
+    if (!kept || !fixed_scale(c, x, "the input", &from, err) ||
+        !fixed_scale(c, y, "the result", &m.to, err) ||
+        !fixed_mean(c, &from, y, &m.to, mean ? m.plane : 1, &m.multiplier, err))
+        return false;
+    m.zero = from.zero + fast_offset(x->dtype);
+    *kept = m;
+    *out = (struct fast_kernel){.run = run_mean, .state = kept};
     return true;
 }

@@ -153,15 +153,16 @@ static void copy_outputs(const struct run *r, int op, int *next, void *const *ou
 static bool trace_result(struct run *r, const struct value *v, run_trace_fn *trace, void *ctx,
                          struct bpu_error *err)
 {
-    struct tensor t = r->tensors[v->index];
-    if (!t.data)
+    const struct tensor *of = r->tensors[v->index];
+    if (!of || !of->data)
         return true;
+    struct tensor t = *of;
     if (!is_inside(r, v))
         return trace(ctx, v, &t, err);
     scratch_begin(r);
     t.data = arena_reserve(&r->scratch, t.bytes, err);
     if (t.data)
-        fast_leave(&t, r->tensors[v->index].data, t.data);
+        fast_leave(&t, of->data, t.data);
     bool ok = t.data && trace(ctx, v, &t, err);
     scratch_end(r);
     return ok;
@@ -182,8 +183,8 @@ bool run_frame(struct run *r, const void *const *inputs, void *const *outputs, r
 {
     int copied = 0;
     for (int i = 0; i < r->graph->input_count; i++) {
-        const struct tensor *t = &r->tensors[r->graph->inputs[i]->index];
-        if (!t->data || !t->bytes)
+        const struct tensor *t = r->tensors[r->graph->inputs[i]->index];
+        if (!t || !t->data || !t->bytes)
             continue;
         if (is_inside(r, r->graph->inputs[i]))
             fast_enter(t, inputs[i], t->data);

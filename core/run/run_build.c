@@ -32,11 +32,16 @@ struct build {
     bool *needed;          /* by value index */
     unsigned char *action; /* by node index */
     int *op_of;            /* by node index; -1: none */
+    const struct tensor **in, **params; /* of the call that was made last */
     int *root;             /* by value index: the value whose memory it is; -1: has none here */
     int *last; /* by root: last op that reads or writes it; ops count from 1, inputs are 0 */
     struct plan_item *items;
     int *item_of; /* by root */
     size_t item_count;
+    struct arena *temporary; /* of all this */
+    struct tensor *constants; /* tensors of constants until a kernel takes them; above everything else there */
+    int constant_count;
+    struct arena_mark before_constants;
     bool *taken;   /* by value index: a constant that some kernel reads in its tensor */
     bool *counted; /* by value index: a constant that is in memory.weights */
 };
@@ -155,16 +160,29 @@ static bool describe(const struct value *v, struct tensor *t, struct bpu_error *
     return true;
 }
 
+static bool keep_tensor(struct build *b, const struct value *v, struct bpu_error *err)
+{
+    struct tensor *t = ARENA_NEW(b->a, struct tensor, err);
+    if (!t)
+        return false;
+    *t = *b->r->tensors[v->index];
+    b->r->tensors[v->index] = t;
+    return true;
+}
+
 /* Kernels read aligned constants.  They are used where they lie if they are aligned, as those of a .bpug
  * are; others are copied when the first kernel asks, so that weights of which a fast kernel has a packed
  * form need no copy. */
-static bool take_constant(struct build *b, const struct tensor *constant, struct bpu_error *err)
+static bool take_constant(struct build *b, const struct value *v, struct bpu_error *err)
 {
-    ptrdiff_t i = constant - b->r->tensors;
-    struct tensor *t = &b->r->tensors[i];
-    if (b->root[i] >= 0 || b->taken[i] || !t->data)
+    if (!v || b->root[v->index] >= 0 || b->taken[v->index])
         return true;
-    b->taken[i] = true;
+    b->taken[v->index] = true;
+    if (known(v) && !keep_tensor(b, v, err))
+        return false;
+    struct tensor *t = b->r->tensors[v->index];
+    if (!t->data)
+        return true;
     if ((uintptr_t)t->data % PLAN_ALIGN == 0) {
         b->r->elsewhere += t->bytes;
         return true;
@@ -195,10 +213,12 @@ static bool describe_all(struct build *b, struct bpu_error *err)
 {
     for (int i = 0; i < b->g->value_count; i++) {
         const struct value *v = b->g->values[i];
-        struct tensor *t = &b->r->tensors[i];
         if (!b->needed[i])
             continue;
-        if (!describe(v, t, err))
+        struct tensor *t = known(v) ? &b->constants[b->constant_count++]
+                                    : ARENA_NEW(b->a, struct tensor, err);
+        b->r->tensors[i] = t;
+        if (!t || !describe(v, t, err))
             return false;
         if (known(v))
             t->data = (void *)(uintptr_t)v->constant->data; /* never written */
@@ -219,7 +239,9 @@ static bool describe_unread(struct build *b, struct bpu_error *err)
                 v->dtype == DT_UNKNOWN)
                 continue;
             b->needed[v->index] = true;
-            if (!describe(v, &b->r->tensors[v->index], err))
+            struct tensor *t = ARENA_NEW(b->a, struct tensor, err);
+            b->r->tensors[v->index] = t;
+            if (!t || !describe(v, t, err))
                 return false;
         }
     }
@@ -323,7 +345,7 @@ static bool plan_values(struct build *b, struct bpu_error *err)
             continue;
         b->item_of[i] = (int)b->item_count;
         b->items[b->item_count++] =
-            (struct plan_item){.bytes = b->r->tensors[i].bytes,
+            (struct plan_item){.bytes = b->r->tensors[i]->bytes,
                                .first = v->producer ? b->op_of[v->producer->index] + 1 : 0,
                                .last = b->r->options.keep_all ? steps - 1 : b->last[i]};
     }
@@ -340,7 +362,7 @@ static bool place_values(struct build *b, struct bpu_error *err)
     char *block = aligned_alloc_in(b->a, b->r->memory.planned + FAST_SLACK, err);
     for (int i = 0; block && i < b->g->value_count; i++)
         if (b->root[i] >= 0)
-            b->r->tensors[i].data = block + b->items[b->item_of[b->root[i]]].offset;
+            b->r->tensors[i]->data = block + b->items[b->item_of[b->root[i]]].offset;
     return block != NULL;
 }
 
@@ -362,30 +384,36 @@ static bool pick_kernel(const struct node *n, kernel_fn **out, struct bpu_error 
                            "the same.");
 }
 
+/* The operands as they are described now: constants that a kernel takes move. */
+static void fill_operands(struct build *b, const struct run_op *op)
+{
+    const struct node *n = op->call.node;
+    for (int i = 0; i < n->input_count; i++)
+        b->in[i] = n->inputs[i] ? b->r->tensors[n->inputs[i]->index] : NULL;
+    for (int i = 0; i < n->param_count; i++)
+        b->params[i] = n->params[i].value ? b->r->tensors[n->params[i].value->index] : NULL;
+}
+
 static bool make_call(struct build *b, const struct node *n, struct run_op *op,
                       struct bpu_error *err)
 {
-    struct tensor *tensors = b->r->tensors;
-    const struct tensor **in = ARENA_ARRAY(b->a, const struct tensor *, n->input_count, err);
-    const struct tensor **params = ARENA_ARRAY(b->a, const struct tensor *, n->param_count, err);
     struct tensor **out = ARENA_ARRAY(b->a, struct tensor *, n->output_count, err);
-    if (!in || !params || !out)
+    b->in = ARENA_ARRAY(b->a, const struct tensor *, n->input_count, err);
+    b->params = ARENA_ARRAY(b->a, const struct tensor *, n->param_count, err);
+    if (!b->in || !b->params || !out)
         return false;
-    for (int i = 0; i < n->input_count; i++)
-        in[i] = n->inputs[i] ? &tensors[n->inputs[i]->index] : NULL;
-    for (int i = 0; i < n->param_count; i++)
-        params[i] = n->params[i].value ? &tensors[n->params[i].value->index] : NULL;
     for (int i = 0; i < n->output_count; i++) {
         const struct value *v = n->outputs[i];
-        out[i] = b->needed[v->index] && !known(v) ? &tensors[v->index] : NULL;
+        out[i] = b->needed[v->index] && !known(v) ? b->r->tensors[v->index] : NULL;
     }
     op->call = (struct kernel_call){.node = n,
-                                    .in = in,
+                                    .in = b->in,
                                     .in_count = n->input_count,
-                                    .params = params,
+                                    .params = b->params,
                                     .out = out,
                                     .out_count = n->output_count,
                                     .scratch = &b->r->scratch};
+    fill_operands(b, op);
     return pick_kernel(n, &op->kernel, err);
 }
 
@@ -394,7 +422,7 @@ static void count_weight(struct build *b, const struct value *v)
     if (!v || b->root[v->index] >= 0 || b->counted[v->index])
         return;
     b->counted[v->index] = true;
-    b->r->memory.weights += b->r->tensors[v->index].bytes;
+    b->r->memory.weights += b->r->tensors[v->index]->bytes;
 }
 
 /* The constants that n reads in a frame, whatever form they are kept in. */
@@ -406,35 +434,30 @@ static void count_weights(struct build *b, const struct node *n)
         count_weight(b, n->params[i].value);
 }
 
-/* The constants among the operands and parameters of op. */
-static bool take_constants(struct build *b, const struct run_op *op, struct bpu_error *err)
+/* The constants among the operands of op, which was made last, and with `all` its parameters. */
+static bool take_constants(struct build *b, const struct run_op *op, bool all, struct bpu_error *err)
 {
     const struct node *n = op->call.node;
     for (int i = 0; i < n->input_count; i++)
-        if (n->inputs[i] && !take_constant(b, op->call.in[i], err))
+        if (!take_constant(b, n->inputs[i], err))
             return false;
-    for (int i = 0; i < n->param_count; i++)
-        if (n->params[i].value && !take_constant(b, op->call.params[i], err))
+    for (int i = 0; all && i < n->param_count; i++)
+        if (!take_constant(b, n->params[i].value, err))
             return false;
+    fill_operands(b, op);
     return true;
 }
 
-/* A fast kernel that has packed weight and bias, or one of the others, which read all constants in
+/* A fast kernel that has packed its parameters, or one of the others, which read all constants in
  * place. */
 static bool pick_fast(struct build *b, struct run_op *op, struct bpu_error *err)
 {
-    const struct node *n = op->call.node;
-    for (int i = 0; i < n->input_count; i++)
-        if (n->inputs[i] && !take_constant(b, op->call.in[i], err))
-            return false;
-    for (int i = 0; i < n->param_count; i++)
-        if (n->params[i].value && strcmp(n->params[i].name, "weight") != 0 &&
-            strcmp(n->params[i].name, "bias") != 0 && !take_constant(b, op->call.params[i], err))
-            return false;
-    if (!run_prepare(b->r, op, fast_prepare_packed, err))
+    if (!take_constants(b, op, false, err) || !run_prepare(b->r, op, fast_prepare_packed, err))
         return false;
-    return op->fast.run ||
-           (take_constants(b, op, err) && run_prepare(b->r, op, fast_prepare, err));
+    if (!op->fast.run)
+        return take_constants(b, op, true, err) && run_prepare(b->r, op, fast_prepare, err);
+    memset(b->params, 0, (size_t)op->call.node->param_count * sizeof *b->params);
+    return true;
 }
 
 /* Results of a node that depends on constants only: computed now, kept like weights. */
@@ -453,7 +476,7 @@ static bool compute_once(struct build *b, const struct node *n, struct bpu_error
         b->taken[n->outputs[i]->index] = true;
     }
     b->r->counts.once++;
-    return take_constants(b, &op, err) && run_call(b->r, &op, err);
+    return take_constants(b, &op, true, err) && run_call(b->r, &op, err);
 }
 
 static bool make_ops(struct build *b, struct bpu_error *err)
@@ -464,8 +487,7 @@ static bool make_ops(struct build *b, struct bpu_error *err)
         if (b->action[i] == ACT_ONCE && !compute_once(b, n, err))
             return false;
         if (b->action[i] == ACT_VIEW) {
-            struct tensor *t = &b->r->tensors[n->outputs[0]->index];
-            t->data = b->r->tensors[n->inputs[0]->index].data;
+            b->r->tensors[n->outputs[0]->index]->data = b->r->tensors[n->inputs[0]->index]->data;
             counts->views++;
         }
         if (b->op_of[i] < 0)
@@ -478,7 +500,8 @@ static bool make_ops(struct build *b, struct bpu_error *err)
         if (!make_call(b, n, op, err))
             return false;
         count_weights(b, n);
-        if (b->r->options.engine == RUN_FAST ? !pick_fast(b, op, err) : !take_constants(b, op, err))
+        if (b->r->options.engine == RUN_FAST ? !pick_fast(b, op, err)
+                                             : !take_constants(b, op, true, err))
             return false;
         if (op->fast.run)
             counts->fast++;
@@ -499,18 +522,22 @@ static int by_op(const void *a, const void *b)
 }
 
 /* Outputs in the order in which they appear: first what is there before the first op. */
-static void make_copies(struct build *b)
+static bool make_copies(struct build *b, struct bpu_error *err)
 {
     const struct graph *g = b->g;
     struct run *r = b->r;
     for (int i = 0; i < g->output_count; i++) {
         const struct value *v = g->outputs[i];
         int op = v->producer && !known(v) ? b->op_of[v->producer->index] : -1;
+        if (known(v) && !b->taken[v->index] && !keep_tensor(b, v, err))
+            return false;
+        b->taken[v->index] = true;
         r->copies[r->copy_count++] =
-            (struct run_copy){.op = op, .output = i, .from = &r->tensors[v->index]};
+            (struct run_copy){.op = op, .output = i, .from = r->tensors[v->index]};
     }
     if (r->copy_count)
         qsort(r->copies, (size_t)r->copy_count, sizeof *r->copies, by_op);
+    return true;
 }
 
 /* Views of constants are no step: they are there from the start. */
@@ -521,9 +548,12 @@ static bool is_step(const struct build *b, int node)
 }
 
 /* What only building needs. */
-static bool make_arrays(struct build *b, struct arena *a, struct bpu_error *err)
+static bool make_arrays(struct build *b, struct bpu_error *err)
 {
-    int values = b->g->value_count, nodes = b->g->node_count;
+    struct arena *a = b->temporary;
+    int values = b->g->value_count, nodes = b->g->node_count, constants = 0;
+    for (int i = 0; i < values; i++)
+        constants += known(b->g->values[i]);
     b->needed = ARENA_ARRAY(a, bool, values, err);
     b->action = ARENA_ARRAY(a, unsigned char, nodes, err);
     b->op_of = ARENA_ARRAY(a, int, nodes, err);
@@ -533,8 +563,22 @@ static bool make_arrays(struct build *b, struct arena *a, struct bpu_error *err)
     b->item_of = ARENA_ARRAY(a, int, values, err);
     b->taken = ARENA_ARRAY(a, bool, values, err);
     b->counted = ARENA_ARRAY(a, bool, values, err);
+    b->before_constants = arena_mark(a);
+    b->constants = ARENA_ARRAY(a, struct tensor, constants, err);
     return b->needed && b->action && b->op_of && b->root && b->last && b->items && b->item_of &&
-           b->taken && b->counted;
+           b->taken && b->counted && b->constants;
+}
+
+/* What no kernel took is not read in a frame. */
+static void drop_constants(struct build *b)
+{
+    for (int i = 0; i < b->g->value_count; i++)
+        if (b->r->tensors[i] && known(b->g->values[i]) && !b->taken[i])
+            b->r->tensors[i] = NULL;
+    run_note_held(b->r);
+    b->r->elsewhere -= arena_taken(b->temporary);
+    arena_rewind(b->temporary, b->before_constants);
+    b->r->elsewhere += arena_taken(b->temporary);
 }
 
 static bool build_all(struct build *b, struct bpu_error *err)
@@ -544,29 +588,28 @@ static bool build_all(struct build *b, struct bpu_error *err)
     find_needed(b);
     for (int i = 0; i < g->node_count; i++)
         b->op_of[i] = is_step(b, i) ? r->op_count++ : -1;
-    r->tensors = ARENA_ARRAY(b->a, struct tensor, g->value_count, err);
+    r->tensors = ARENA_ARRAY(b->a, struct tensor *, g->value_count, err);
     r->ops = ARENA_ARRAY(b->a, struct run_op, r->op_count, err);
     r->copies = ARENA_ARRAY(b->a, struct run_copy, g->output_count, err);
     if (!r->tensors || !r->ops || !r->copies || !describe_all(b, err) || !describe_unread(b, err) ||
-        !plan_values(b, err) || !make_ops(b, err) || !place_values(b, err))
+        !plan_values(b, err) || !make_ops(b, err) || !make_copies(b, err))
         return false;
-    make_copies(b);
-    return true;
+    drop_constants(b);
+    return place_values(b, err);
 }
 
 bool run_build(struct run *r, struct bpu_error *err)
 {
     struct arena *a = r->arena, temporary;
-    struct build b = {.r = r, .g = r->graph, .a = a};
+    struct build b = {.r = r, .g = r->graph, .a = a, .temporary = &temporary};
     arena_init(&temporary, a->quota > a->used ? a->quota - a->used : 0);
     temporary.fail_after = a->fail_after;
-    bool ok = make_arrays(&b, &temporary, err);
-    size_t taken = arena_taken(&temporary);
+    bool ok = make_arrays(&b, err);
     a->fail_after = temporary.fail_after;
-    r->elsewhere += taken;
+    r->elsewhere += arena_taken(&temporary);
     ok = ok && build_all(&b, err);
     run_note_held(r);
-    r->elsewhere -= taken;
+    r->elsewhere -= arena_taken(&temporary);
     arena_fini(&temporary);
     return ok;
 }

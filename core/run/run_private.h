@@ -24,7 +24,7 @@ struct run {
     struct arena *arena;
     const struct graph *graph;
     struct run_options options;
-    struct tensor *tensors; /* by value index; data NULL where it is not computed */
+    struct tensor **tensors; /* by value index; NULL: no frame reads it; data NULL: it is not computed */
     struct run_op *ops;
     int op_count;
     struct run_copy *copies; /* by op */

@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 KINDS = {"Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat", "Flatten", "Relu", "Clip",
-         "Reshape", "HardSigmoid", "Sigmoid", "HardSwish", "ReduceMean"}
-SAME = {"MaxPool", "Flatten", "Reshape"}  # the scale of their input
+         "Reshape", "Transpose", "Slice", "HardSigmoid", "Sigmoid", "HardSwish", "ReduceMean"}
+SAME = {"MaxPool", "Flatten", "Reshape", "Transpose", "Slice"}  # the scale of their input
 
 
 def main(source, target):

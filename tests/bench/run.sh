@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 zoo=${ZOO:-build/zoo} build=${BUILD:-build}
 bpuhub=${BPUHUB:-$build/bpuhub}
 mkdir -p "$zoo"
-for name in mobilenet_v2 resnet18 resnet50 efficientnet_b0; do
+for name in mobilenet_v2 resnet18 resnet50 efficientnet_b0 mobilenet_v3_large shufflenet_v2_x0_5; do
     [ -f "$zoo/$name.onnx" ] || /usr/bin/python3 tests/zoo/export.py --out "$zoo" "$name"
 done
 make -s BUILD="$build" "$build/tests/bench/seed_store" "$build/tests/bench/measure" "$build/tests/bench/bench_engine"

@@ -274,7 +274,7 @@ static void test_upload_aborted(void **state)
     }
     assert_true(seen > 0);
     close(fd);
-    for (int i = 0; i < 300 && files_under(tmp) > 0; i++)
+    for (int i = 0; i < 3000 && files_under(tmp) > 0; i++)
         usleep(10000);
     assert_int_equal(files_under(tmp), 0);
     free(body);
@@ -805,7 +805,6 @@ static void test_paths_and_methods(void **state)
     assert_int_equal(r.size, 0);
     assert_true(strtol(reply_header(&r, "Content-Length"), NULL, 10) > 10);
     reply_free(&r);
-    refused(&hub, "/v1/perf?march=bayes", (struct query){.body = "{}"}, 501, "not_implemented");
 }
 
 static void test_dashboard(void **state)

@@ -155,6 +155,20 @@ static void show(const struct net *n, const struct program *p)
     buf_fini(&b);
 }
 
+/* The name of a node or value of the network, what is needed, what there is, and what would help. */
+static bool says_why(const struct graph *g, const struct bpu_error *err)
+{
+    long long needs = 0, has = 0;
+    const char *need = strstr(err->message, "needs "), *there = strstr(err->message, "there are ");
+    bool named = false;
+    for (int i = 0; i < g->node_count; i++)
+        named |= strcmp(g->nodes[i]->name, err->where) == 0;
+    for (int i = 0; i < g->value_count; i++)
+        named |= strcmp(g->values[i]->name, err->where) == 0;
+    return named && err->hint[0] && need && there && sscanf(need, "needs %lld bytes", &needs) == 1 &&
+           sscanf(there, "there are %lld", &has) == 1 && needs > has;
+}
+
 static void try_way(struct net *n, const struct way *w, int number, const void *const *in,
                     void *const *want, struct tally *t)
 {
@@ -175,8 +189,8 @@ static void try_way(struct net *n, const struct way *w, int number, const void *
         if (t->verbose)
             fprintf(stderr, "case %d (%s): %s\n", number, w->text, err.message);
         if ((err.code != BPU_UNSUPPORTED && err.code != BPU_LIMIT) ||
-            (err.code == BPU_LIMIT && !w->o.sram_bytes))
-            fail_msg("case %d (%s): %s: %s", number, w->text, err.where, err.message);
+            (err.code == BPU_LIMIT && (!w->o.sram_bytes || !says_why(n->g, &err))))
+            fail_msg("case %d (%s): %s: %s (%s)", number, w->text, err.where, err.message, err.hint);
         arena_fini(&arena);
         return;
     }
@@ -339,6 +353,63 @@ static void test_others(void **state)
     try_cases(30000, 0, CASES);
 }
 
+/* Memories from ample to none: what O0 compiles, every level does, and what does not fit says why. */
+static void try_memories(struct net *n, int number, struct tally *t)
+{
+    for (int64_t bytes = 200000; bytes >= 1000; bytes = bytes * 3 / 5) {
+        bool simplest = false;
+        struct way w;
+        random_way(&w);
+        w.o.sram_bytes = bytes;
+        for (int level = 0; level < LEVEL_COUNT; level++) {
+            struct arena arena;
+            struct bpu_error err = {0};
+            if (level > LEVEL_O3 && level != LEVEL_O3 + 1 + number % 3)
+                continue; /* these three try the same */
+            arena_init(&arena, (size_t)1 << 30);
+            w.o.level = (enum compile_level)level;
+            const struct program *p = compile_graph(&arena, n->g, w.march, &w.o, NULL, &err);
+            if (level == LEVEL_O0)
+                simplest = p != NULL;
+            t->compiled += p != NULL;
+            t->too_small += !p && err.code == BPU_LIMIT;
+            if (p && p->sram_bytes > bytes)
+                fail_msg("case %d: %lld of %lld bytes", number, (long long)p->sram_bytes, (long long)bytes);
+            if (!p && (simplest || (err.code == BPU_LIMIT && !says_why(n->g, &err)) ||
+                       (err.code != BPU_LIMIT && err.code != BPU_UNSUPPORTED)))
+                fail_msg("case %d (%s, %s, %d cores, %lld bytes): O0 %s; %s: %s (%s)", number,
+                         march_name(w.march), compile_level_name(w.o.level), w.o.cores,
+                         (long long)bytes, simplest ? "compiles" : "refuses", err.where, err.message, err.hint);
+            arena_fini(&arena);
+        }
+    }
+}
+
+static void test_memories(void **state)
+{
+    (void)state;
+    struct tally t = {0};
+    const char *one = getenv("BPUHUB_CASE");
+    for (int i = 50000; i < 50300; i++) {
+        struct net nn, *n = &nn;
+        if (one && atoi(one) != i)
+            continue;
+        always_fixed = true;
+        seed = (uint64_t)i * 0x9E3779B97F4A7C15u + 11;
+        net_init(n);
+        bool made = i % 3 != 2 || other_net(n);
+        if (i % 3 != 2)
+            random_net(n, i % 3 ? 6 : 2);
+        if (made)
+            try_memories(n, i, &t);
+        arena_fini(&n->arena);
+    }
+    if (one)
+        return;
+    print_message("%d programs, %d do not fit\n", t.compiled, t.too_small);
+    assert_true(t.compiled > 5000 && t.too_small > 1000);
+}
+
 /* What all of them together executed. */
 static void test_opcodes(void **state)
 {
@@ -363,7 +434,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single), cmocka_unit_test(test_few),
         cmocka_unit_test(test_many),   cmocka_unit_test(test_others),
-        cmocka_unit_test(test_camera), cmocka_unit_test(test_opcodes),
+        cmocka_unit_test(test_camera), cmocka_unit_test(test_memories),
+        cmocka_unit_test(test_opcodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,7 @@ enum {
 /* ── what is compiled ── */
 
 struct subject {
-    const char *name;
+    const char *name, *kind; /* kind: of the job, "compile" */
     struct net net;
     struct compile_options o;
     const void *in[MOST_VALUES];
@@ -37,7 +37,8 @@ struct subject {
     struct program *program;
     struct buf file; /* the program's bytes */
     size_t dumped;   /* bytes of its dumps */
-    struct job_result plain; /* of a job that compiles `file` */
+    bool optionless;         /* the job on `file` takes no level: it is a program */
+    struct job_result plain; /* of a job on `file` */
 };
 
 /* Convolutions in bands with a residual, a pool and a head. */
@@ -196,8 +197,8 @@ static bool simulated_right(const struct subject *s, struct result *r, struct bp
 static bool do_job(struct subject *s, struct arena *a, struct result *r, struct bpu_error *err)
 {
     const struct job_option level = {"opt", compile_level_name(s->o.level)};
-    const struct job_request q = {.kind = "compile", .march = "bayes", .model_id = "id", .model_name = "net",
-                                  .options = &level, .option_count = 1, .memory_quota = a->quota};
+    const struct job_request q = {.kind = s->kind, .march = "bayes", .model_id = "id", .model_name = "net",
+                                  .options = &level, .option_count = !s->optionless, .memory_quota = a->quota};
     return job_run(&q, s->file.data, s->file.size, NULL, NULL, &r->job, err);
 }
 
@@ -349,32 +350,55 @@ static void mixed_at_O3(void **state)
     torture_graph("mixed O3", make_mixed, LEVEL_O3, 24 << 10);
 }
 
-/* All of it, from a model's bytes to reports and pictures. */
-static void whole_jobs(void **state)
+/* All of it, from a file's bytes to reports and pictures. */
+static void torture_job(const char *kind, const void *data, size_t size, size_t artifacts)
 {
-    (void)state;
-    struct subject s = {.name = "LeNet", .o = {.level = LEVEL_O2}};
-    FILE *f = fopen("tests/fixtures/lenet_float.onnx", "rb");
-    char part[4096];
-    assert_non_null(f);
-    buf_init(&s.file, BUF_DEFAULT_CAP);
-    for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;)
-        buf_add(&s.file, part, n);
-    fclose(f);
-    assert_true(s.file.size > 0 && !s.file.failed);
+    struct subject s = {.name = kind, .kind = kind, .o = {.level = LEVEL_O2}};
     struct arena a;
     struct result r = {0};
     struct bpu_error err = {0};
+    buf_init(&s.file, BUF_DEFAULT_CAP);
+    buf_add(&s.file, data, size);
+    assert_true(s.file.size > 0 && !s.file.failed);
+    s.optionless = program_is(data, size);
     arena_init(&a, QUOTA);
-    assert_true(do_job(&s, &a, &r, &err));
+    if (!do_job(&s, &a, &r, &err))
+        fail_msg("%s: %s", kind, err.message);
     s.plain = r.job;
-    assert_int_equal(s.plain.artifact_count, 7);
+    assert_int_equal(s.plain.artifact_count, artifacts);
     arena_fini(&a);
     if (!SANITIZED)
         torture(&s, &job_stage, WAY_MALLOC, false);
     torture(&s, &job_stage, WAY_QUOTA, false);
     job_result_fini(&s.plain);
     buf_fini(&s.file);
+}
+
+static void whole_jobs(void **state)
+{
+    (void)state;
+    FILE *f = fopen("tests/fixtures/lenet_float.onnx", "rb");
+    struct buf model;
+    char part[4096];
+    assert_non_null(f);
+    buf_init(&model, BUF_DEFAULT_CAP);
+    for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;)
+        buf_add(&model, part, n);
+    fclose(f);
+    torture_job("compile", model.data, model.size, 7);
+    torture_job("perf", model.data, model.size, 7);
+    torture_job("pipeline", model.data, model.size, 9);
+    buf_fini(&model);
+}
+
+/* A compiled program is measured. */
+static void a_program_is_measured(void **state)
+{
+    (void)state;
+    struct subject s;
+    subject_open(&s, "chain O2", make_chain, LEVEL_O2, 128 << 10);
+    torture_job("perf", s.file.data, s.file.size, 5);
+    subject_close(&s);
 }
 
 int main(int argc, char **argv)
@@ -385,6 +409,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chain_at_O0), cmocka_unit_test(chain_at_O3), cmocka_unit_test(mixed_at_O0),
         cmocka_unit_test(mixed_at_O3), cmocka_unit_test(whole_jobs),
+        cmocka_unit_test(a_program_is_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

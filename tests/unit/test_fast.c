@@ -156,6 +156,117 @@ static void test_eltwise(void **state)
     try_single(cat, 40, false);
 }
 
+/* A result that only holds what x holds. */
+static struct value *kept(struct net *n, struct node *node, struct value *x)
+{
+    struct value *y = finish(n, node, x->dtype);
+    y->quant = x->quant;
+    return y;
+}
+
+static struct value *reshape(struct net *n, struct value *x, int rank, const int64_t *dim)
+{
+    struct node *node = some_node(n, "torch.Tensor.reshape", x);
+    OK(node_set_ints(n->g, node, "shape", dim, rank, &n->err));
+    return kept(n, node, x);
+}
+
+/* Channels change places as ShuffleNet writes it: two reshapes around a transposition. */
+static struct value *shuffle(struct net *n, struct value *x)
+{
+    const int64_t *d = x->shape.dim;
+    int64_t apart[] = {d[0], 2, d[1] / 2, d[2], d[3]}, together[] = {d[0], d[1], d[2], d[3]};
+    if (d[1] % 2)
+        return x;
+    x = reshape(n, x, 5, apart);
+    struct node *node = some_node(n, "torch.transpose", x);
+    OK(node_set_int(n->g, node, "dim0", 1, &n->err) && node_set_int(n->g, node, "dim1", 2, &n->err));
+    return reshape(n, kept(n, node, x), 4, together);
+}
+
+/* A slice of the channels, at times of the rows, with a step, or of another scale. */
+static struct value *slice(struct net *n, struct value *x, enum dtype t)
+{
+    struct node *node = some_node(n, "torch.Tensor.__getitem__", x);
+    int64_t axis = below(4) ? 1 : 2, extent = x->shape.dim[axis], start = below((uint32_t)extent),
+            end = start + 1 + below((uint32_t)(extent - start)), step = 1 + !below(6);
+    if (below(2))
+        axis -= 4;
+    if (below(3) == 0)
+        start -= extent;
+    OK(node_set_ints(n->g, node, "starts", &start, 1, &n->err) &&
+       node_set_ints(n->g, node, "ends", &end, 1, &n->err) &&
+       node_set_ints(n->g, node, "axes", &axis, 1, &n->err) &&
+       node_set_ints(n->g, node, "steps", &step, 1, &n->err));
+    return below(8) ? kept(n, node, x) : finish(n, node, t);
+}
+
+/* Some part of x cut into two along the channels, or both of them, the other way round. */
+static struct value *split(struct net *n, struct value *x)
+{
+    int64_t c = x->shape.dim[1], sizes[2] = {1 + below((uint32_t)c - 1), 0};
+    struct node *node = some_node(n, "torch.split", x);
+    sizes[1] = c - sizes[0];
+    OK(node_set_ints(n->g, node, "split_size_or_sections", sizes, 2, &n->err) &&
+       node_set_int(n->g, node, "dim", below(2) ? 1 : -3, &n->err));
+    struct value *part[2];
+    for (int i = 0; i < 2; i++) {
+        OK(part[i] = node_add_output(n->g, node, NULL, &n->err));
+        part[i]->dtype = x->dtype;
+        part[i]->quant = x->quant;
+    }
+    OK(op_apply(n->g, node, &n->err));
+    if (below(2))
+        return part[below(2)];
+    node = some_node(n, "torch.cat", part[1]);
+    OK(node_add_input(n->g, node, part[0], &n->err) && node_set_int(n->g, node, "dim", 1, &n->err));
+    return kept(n, node, x);
+}
+
+/* What gives bytes other places, in any order of layouts; means of the whole plane. */
+static void test_moves(void **state)
+{
+    (void)state;
+    int fast = 0, steps = 0;
+    for (int i = 0; i < 150; i++) {
+        struct net nn, *n = &nn;
+        net_init(n);
+        struct shape s = of4(2 + below(below(2) ? 8 : 140), 1 + below(9), 1 + below(9));
+        struct value *y = some_input(n, &s, small());
+        for (uint32_t k = 1 + below(4); k && y->shape.rank == 4 && y->shape.dim[1] > 1; k--) {
+            struct value *next = NULL;
+            switch (below(5)) {
+            case 0: next = shuffle(n, y); break;
+            case 1: next = split(n, y); break;
+            case 2: next = slice(n, y, small()); break;
+            case 3: next = move(n, y, small()); break;
+            default: next = conv(n, y, small());
+            }
+            y = next ? next : y;
+        }
+        if (below(3) == 0 && y->shape.rank == 4) {
+            int64_t dims[] = {below(2) ? 2 : -2, 3};
+            struct node *node = some_node(n, below(3) ? "torch.mean" : "torch.sum", y);
+            OK(node_set_ints(n->g, node, "dim", dims, 2, &n->err) &&
+               node_set_bool(n->g, node, "keepdim", below(2), &n->err));
+            y = finish(n, node, small());
+        }
+        if (y->producer) {
+            struct run_counts c = compare_engines(n, y);
+            fast += c.fast;
+            steps += c.fast + c.fixed;
+        }
+        arena_fini(&n->arena);
+    }
+    assert_true(fast > 150 && fast == steps);
+}
+
+static void test_reductions(void **state)
+{
+    (void)state;
+    try_single(reduce, 80, false);
+}
+
 /* Results that stay wide: the sums of the last convolution. */
 static void test_wide(void **state)
 {
@@ -297,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_conv),    cmocka_unit_test(test_conv_residual),
         cmocka_unit_test(test_linear),  cmocka_unit_test(test_pool),
         cmocka_unit_test(test_eltwise), cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_moves),   cmocka_unit_test(test_reductions),
         cmocka_unit_test(test_chains),  cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_floats), cmocka_unit_test(test_groups),
     };

@@ -28,6 +28,7 @@
 #include "tests/fuzz/target_bpu.c"
 #include "tests/fuzz/target_bpug.c"
 #include "tests/fuzz/target_check.c"
+#include "tests/fuzz/target_compare.c"
 #include "tests/fuzz/target_data.c"
 #include "tests/fuzz/target_graph_json.c"
 #include "tests/fuzz/target_graph_text.c"
@@ -214,7 +215,7 @@ static void test_xml(void **state)
 
 #define TARGETS(X)                                                                                 \
     X(bpu) X(bpug)                                                                                 \
-    X(check) X(data) X(graph_json) X(graph_text) X(http) X(onnx) X(pickle) X(pt2) X(torchscript)   \
+    X(check) X(compare) X(data) X(graph_json) X(graph_text) X(http) X(onnx) X(pickle) X(pt2) X(torchscript)   \
         X(torchscript_code) X(wire) X(zip)
 
 int main(int argc, char **argv)
