@@ -19,6 +19,12 @@ void buf_fini(struct buf *b)
     memset(b, 0, sizeof *b);
 }
 
+void buf_end(struct buf *b, struct buf *out)
+{
+    out->failed |= b->failed;
+    buf_fini(b);
+}
+
 void buf_clear(struct buf *b)
 {
     b->size = 0;

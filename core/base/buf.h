@@ -22,7 +22,9 @@ struct buf {
 
 void buf_init(struct buf *b, size_t cap);
 void buf_fini(struct buf *b);
-/* Empties it and keeps the memory. */
+/* Frees b, a part of what out says; if an append to b failed, out has failed. */
+void buf_end(struct buf *b, struct buf *out);
+/* Empties it and keeps the memory; its failure is forgotten. */
 void buf_clear(struct buf *b);
 void buf_add(struct buf *b, const void *data, size_t n);
 void buf_puts(struct buf *b, const char *s);

@@ -294,10 +294,8 @@ static void write_head(const struct plan *plan, double height, int spilled)
     chart_count(&line, p->buffer_count);
     buf_printf(&line, " buffers, %d of feature maps that do not stay", spilled);
     chart_open(plan->out, "bpu-plan", height, buf_str(&title), buf_str(&line), buf_str(&line));
-    if (title.failed || line.failed)
-        plan->out->failed = true;
-    buf_fini(&line);
-    buf_fini(&title);
+    buf_end(&line, plan->out);
+    buf_end(&title, plan->out);
     double x = SVG_MARGIN;
     for (int i = 0; i < KINDS; i++) {
         bool any = false;

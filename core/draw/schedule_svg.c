@@ -195,10 +195,8 @@ static void write_head(const struct schedule *s, double height)
     chart_count(&line, p->code_count);
     buf_puts(&line, " instructions; behind each engine its share of busy time");
     chart_open(s->out, "bpu-schedule", height, buf_str(&title), buf_str(&line), buf_str(&line));
-    if (title.failed || line.failed)
-        s->out->failed = true;
-    buf_fini(&line);
-    buf_fini(&title);
+    buf_end(&line, s->out);
+    buf_end(&title, s->out);
     chart_text(s->out, "", SVG_MARGIN, 81.5,
                "The colours tell layers apart: what has the same colour belongs together.");
     double x = 520;

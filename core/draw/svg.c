@@ -325,7 +325,5 @@ void svg_write(const struct scene *s, struct buf *out)
         write_box(s, i, out);
     write_folded(s, s->orphans, "", 0, 0, out);
     buf_puts(out, "</g>\n</svg>\n");
-    if (head.failed)
-        out->failed = true;
-    buf_fini(&head);
+    buf_end(&head, out);
 }

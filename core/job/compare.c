@@ -260,7 +260,7 @@ static bool gather(struct arena *a, const struct layer_list *list, const int *in
     sum_into(x, side, own);
     if (first_of[i] < 0)
         return true;
-    buf_init(&all, 1 << 16);
+    buf_init(&all, BUF_DEFAULT_CAP);
     bool self = false;
     for (int k = first_of[i]; k >= 0 || !self;) {
         const struct compare_layer *l;
@@ -277,7 +277,7 @@ static bool gather(struct arena *a, const struct layer_list *list, const int *in
     }
     if (shown > SHOWN)
         buf_printf(&all, " + %d more", shown - SHOWN);
-    *names = arena_strdup(a, buf_str(&all), err);
+    *names = buf_ok(&all, err) ? arena_strdup(a, buf_str(&all), err) : NULL;
     buf_fini(&all);
     return *names != NULL;
 }

@@ -108,7 +108,7 @@ static void roof_frame(const struct roof *r, struct buf *out)
         perf_rate(&label, pow(10, k));
         buf_puts(&label, "ops/s");
         text(out, "r", LEFT - 8, y + 4, buf_str(&label));
-        buf_fini(&label);
+        buf_end(&label, out);
     }
     text(out, "c", (LEFT + end) / 2, ROOF_BOTTOM + 38, "operations per byte over DDR");
     text(out, "c", WIDTH - RIGHT - NO_DDR_ROOM / 2, ROOF_BOTTOM + 18, "no DDR");
@@ -128,7 +128,8 @@ static void roof_lines(const struct roof *r, struct buf *out)
     perf_rate(&label, r->peak);
     buf_puts(&label, "ops/s");
     text(out, "big r", WIDTH - RIGHT - NO_DDR_ROOM - 8, roof_y(r, r->peak) - 6, buf_str(&label));
-    buf_clear(&label);
+    buf_end(&label, out);
+    buf_init(&label, 128);
     buf_puts(&label, "DDR: ");
     perf_rate(&label, r->bus);
     buf_puts(&label, "B/s");
@@ -138,7 +139,7 @@ static void roof_lines(const struct roof *r, struct buf *out)
         turn = atan2(dy, dx) * 180 / 3.14159265358979;
     buf_printf(out, "<text class=\"big c\" transform=\"translate(%.1f %.1f) rotate(%.1f)\">%s</text>\n",
                roof_x(r, x), roof_y(r, x * r->bus) - 8, turn, buf_str(&label));
-    buf_fini(&label);
+    buf_end(&label, out);
 }
 
 static void roof_dot(const struct perf_model *m, const struct roof *r, const struct perf_layer *l,
@@ -191,7 +192,7 @@ void perf_roofline(const struct perf_model *m, struct buf *out)
         buf_printf(&label, "at %.3g operations per byte; the corner is at %.3g",
                    (double)p->ops / moved, r.bus > 0 ? r.peak / r.bus : 0);
     open_plot(out, ROOF_HEIGHT, buf_str(&label));
-    buf_fini(&label);
+    buf_end(&label, out);
     roof_frame(&r, out);
     roof_lines(&r, out);
     buf_puts(out, "<g class=\"dots\">\n");

@@ -136,7 +136,7 @@ for row in d[1:]:
     assert re.fullmatch(r"\d{1,3}(,\d{3})*", row[1]) and all(re.fullmatch(r"\d+ us \(\d+% of model\)", c) for c in row[2:4]), row
 assert "layer details" not in r["plain"]["summary"]
 assert r["details"]["summary"]["BPU core number"] == 2 and r["details"]["summary"]["interval number"] == 20
-assert r["plain"]["summary"]["BPU march"] == "BAYES" and r["plain"]["summary"]["input features"][1] == ["input", "1x28x28x1"], r["plain"]["summary"]["input features"]
+assert r["plain"]["summary"]["BPU march"] == "BAYES" and r["plain"]["summary"]["input features"][1] == ["x", "1x28x28x1"], r["plain"]["summary"]["input features"]
 assert r["batch"]["summary"]["frame per run"] == 4
 a, b = r["plain"]["summary"], r["program"]["summary"]
 assert all(a[k] == b[k] for k in a if k not in ("host_nodes", "model json file")), [k for k in a if a[k] != b[k]]
