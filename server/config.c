@@ -29,6 +29,7 @@ static const struct setting settings[] = {
     {"max-upload", SETTING_BYTES, FIELD(max_upload), 1, (int64_t)1 << 40},
     {"job-memory", SETTING_BYTES, FIELD(job_memory), (int64_t)16 << 20, (int64_t)1 << 44},
     {"job-seconds", SETTING_INT, FIELD(job_seconds), 1, 86400},
+    {"job-attempts", SETTING_INT, FIELD(job_attempts), 1, 1000},
     {"insecure", SETTING_BOOL, FIELD(insecure), 0, 0},
 };
 
@@ -43,6 +44,7 @@ const char *config_usage(void)
            "  --max-upload BYTES   largest model, K M G allowed (1G)\n"
            "  --job-memory BYTES   memory of one job (2G)\n"
            "  --job-seconds N      time of one job (600)\n"
+           "  --job-attempts N     how often a job is tried that is killed, or kills its worker (3)\n"
            "  --insecure           allow addresses beyond loopback without tokens\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
            "Every option can also be given as BPUHUB_NAME in the environment (BPUHUB_MAX_UPLOAD).\n"
@@ -213,6 +215,7 @@ bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
         .max_upload = (int64_t)1 << 30,
         .job_memory = (int64_t)2 << 30,
         .job_seconds = 600,
+        .job_attempts = 3,
     };
     const char *file = getenv("BPUHUB_CONFIG");
     if (!flags_read(NULL, argc, argv, &file, err))

@@ -14,6 +14,7 @@ struct config {
     int64_t max_upload; /* bytes */
     int64_t job_memory; /* bytes */
     int64_t job_seconds;
+    int64_t job_attempts; /* of a job whose process or worker is killed */
     bool insecure;
     bool help;
 };

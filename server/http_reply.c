@@ -94,6 +94,8 @@ void http_reply_problem(struct http_request *r, const struct problem *p)
 void http_reply_error(struct http_request *r, const struct bpu_error *err)
 {
     struct problem p = problem_of_error(err);
+    if (p.status == 503 && !r->retry_after)
+        r->retry_after = 2;
     http_reply_problem(r, &p);
 }
 

@@ -67,7 +67,16 @@ static void *lane_loop(void *arg)
 
 static bool is_store_failure(const struct bpu_error *err)
 {
-    return err->code == BPU_SERVER || err->code == BPU_IO || err->code == BPU_NO_MEMORY;
+    switch (err->code) {
+    case BPU_SERVER:
+    case BPU_IO:
+    case BPU_NO_MEMORY:
+    case BPU_DISK_FULL:
+    case BPU_DISK:
+    case BPU_STORE_BUSY:
+    case BPU_STORE_DAMAGED: return true;
+    default: return false;
+    }
 }
 
 /* True if no task met a failure of the database. */
@@ -103,15 +112,17 @@ static void *write_loop(void *arg)
     struct task *first;
     while ((first = lane_take(self->lane, BATCH_MAX))) {
         struct bpu_error err = {0};
-        bool done = store_begin(s, &err);
-        if (done) {
+        bool begun = store_begin(s, &err), done = begun;
+        if (begun) {
             done = batch_run(first, s) && store_commit(s, &err);
             if (!done)
                 store_rollback(s);
         }
         for (struct task *t = first, *next; t; t = next) {
             next = t->next;
-            if (!done)
+            if (!begun)
+                t->err = err; /* locked for seconds already: not the same wait again for each */
+            else if (!done)
                 batch_alone(t, s);
             t->after(t);
         }

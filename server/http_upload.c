@@ -215,12 +215,11 @@ static bool write_out(struct upload *u, const void *data, size_t n, struct bpu_e
         u->fd = mkostemp(u->tmp, O_CLOEXEC);
         if (u->fd < 0) {
             u->tmp[0] = 0;
-            return error_set(err, BPU_IO, NULL, "a temporary file cannot be created: %s",
-                             strerror(errno));
+            return files_fail(NULL, "a temporary file cannot be created", err);
         }
     }
     if (!files_write_all(u->fd, data, n)) {
-        error_set(err, BPU_IO, NULL, "the upload cannot be written: %s", strerror(errno));
+        files_fail(NULL, "the upload cannot be written", err);
         return error_hint(err, "the server's disk may be full");
     }
     /* Start writing back early, so that the fsync at the end finds little left. */

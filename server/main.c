@@ -66,10 +66,13 @@ static bool number(const char *text, long min, long max, long *out)
 static int worker_command(int argc, char **argv)
 {
     static const char usage[] = "usage: bpuhub worker --data DIR [--job-memory MIB] "
-                                "[--job-seconds N] [--drain] [--namespaces]\n";
+                                "[--job-seconds N] [--job-attempts N] [--name NAME] "
+                                "[--drain] [--namespaces]\n";
     static const struct option options[] = {{"data", required_argument, NULL, 'd'},
                                             {"job-memory", required_argument, NULL, 'm'},
                                             {"job-seconds", required_argument, NULL, 's'},
+                                            {"job-attempts", required_argument, NULL, 'a'},
+                                            {"name", required_argument, NULL, 'w'},
                                             {"drain", no_argument, NULL, 'i'},
                                             {"namespaces", no_argument, NULL, 'n'},
                                             {"help", no_argument, NULL, 'h'},
@@ -88,6 +91,14 @@ static int worker_command(int argc, char **argv)
         case 's':
             ok = number(optarg, 1, 7 * 24 * 3600, &n);
             o.job_seconds = (int)n;
+            break;
+        case 'a':
+            ok = number(optarg, 1, 1000, &n);
+            o.max_attempts = (int)n;
+            break;
+        case 'w':
+            ok = *optarg && strlen(optarg) < 100;
+            o.name = optarg;
             break;
         case 'i': o.stop_when_idle = true; break;
         case 'n': o.namespaces = true; break;

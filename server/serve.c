@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -33,11 +34,14 @@
 #define BACKOFF_MAX_MS 30000
 #define YOUNG_MS 10000
 #define WORKER_GRACE_MS 15000
+#define WORKER_PREFIX "serve-" /* of the names of workers that a daemon started */
+#define ORPHAN_GRACE_MS 2500   /* for workers of a killed daemon, which end by themselves */
 
 struct worker_process {
     pid_t pid; /* 0: not running */
     uint64_t started_us, start_at_us;
     int backoff_ms;
+    char name[64]; /* its leases are released when it dies */
 };
 
 /* ---- listening ---------------------------------------------------------------------------------
@@ -136,13 +140,20 @@ out:
 static void worker_start(struct worker_process *w, const struct config *c)
 {
     char memory[32], seconds[32], program[] = "bpuhub", sub[] = "worker", data_flag[] = "--data",
-                                  memory_flag[] = "--job-memory", seconds_flag[] = "--job-seconds";
+                                  memory_flag[] = "--job-memory", seconds_flag[] = "--job-seconds",
+                                  attempts_flag[] = "--job-attempts", name_flag[] = "--name",
+                                  attempts[32];
+    unsigned tag = 0;
+    if (getrandom(&tag, sizeof tag, 0) != (ssize_t)sizeof tag)
+        tag = (unsigned)clock_us();
+    snprintf(w->name, sizeof w->name, WORKER_PREFIX "%ld-%08x", (long)getpid(), tag);
+    snprintf(attempts, sizeof attempts, "%lld", (long long)c->job_attempts);
     char data[sizeof c->data];
     strcpy(data, c->data);
     snprintf(memory, sizeof memory, "%lld", (long long)(c->job_memory >> 20));
     snprintf(seconds, sizeof seconds, "%lld", (long long)c->job_seconds);
-    char *argv[] = {program, sub,          data_flag, data, memory_flag,
-                    memory,  seconds_flag, seconds,   NULL};
+    char *argv[] = {program, sub,     data_flag,     data,     memory_flag, memory, seconds_flag,
+                    seconds, attempts_flag, attempts, name_flag,   w->name, NULL};
     pid_t parent = getpid();
     w->started_us = clock_us();
     pid_t pid = fork();
@@ -165,8 +176,45 @@ static void worker_start(struct worker_process *w, const struct config *c)
     }
 }
 
+/* ---- leases of the dead ------------------------------------------------------------------------ */
+
+struct release {
+    struct task task;
+    struct http_server *server;
+    int64_t delay_ms;
+    int count;
+    char prefix[64];
+};
+
+static bool release_run(struct task *t, struct store *s)
+{
+    struct release *r = (struct release *)((char *)t - offsetof(struct release, task));
+    return store_leases_release(s, r->prefix, r->delay_ms, &r->count, &t->err);
+}
+
+static void release_after(struct task *t)
+{
+    struct release *r = (struct release *)((char *)t - offsetof(struct release, task));
+    if (t->err.code == BPU_NONE && r->count > 0)
+        wake_workers(r->server->wake, "");
+    free(r);
+}
+
+/* Lets others have the jobs of workers that cannot go on; else the leases run out by themselves. */
+static void leases_release(struct http_server *h, const char *prefix, int64_t delay_ms)
+{
+    struct release *r = calloc(1, sizeof *r);
+    if (!r)
+        return;
+    *r = (struct release){
+        .task = {.run = release_run, .after = release_after}, .server = h, .delay_ms = delay_ms};
+    snprintf(r->prefix, sizeof r->prefix, "%s", prefix);
+    tasks_post(h->tasks, LANE_WRITE, &r->task);
+}
+
 /* Notes which workers ended; each gets its time to start again. */
-static void workers_reap(struct worker_process *list, int64_t count, bool stopping)
+static void workers_reap(struct http_server *h, struct worker_process *list, int64_t count,
+                         bool stopping)
 {
     int status;
     for (int64_t i = 0; i < count; i++) {
@@ -190,6 +238,7 @@ static void workers_reap(struct worker_process *list, int64_t count, bool stoppi
                         (int)w->pid, WEXITSTATUS(status), w->backoff_ms);
         }
         w->pid = 0;
+        leases_release(h, w->name, 0);
     }
 }
 
@@ -212,14 +261,14 @@ static int workers_start(struct worker_process *list, int64_t count, const struc
     return next;
 }
 
-static void workers_stop(struct worker_process *list, int64_t count)
+static void workers_stop(struct http_server *h, struct worker_process *list, int64_t count)
 {
     bool left = false;
     for (int64_t i = 0; i < count; i++)
         if (list[i].pid)
             kill(list[i].pid, SIGTERM);
     for (int ms = 0; ms < WORKER_GRACE_MS; ms += 10) {
-        workers_reap(list, count, true);
+        workers_reap(h, list, count, true);
         left = false;
         for (int64_t i = 0; i < count; i++)
             left = left || list[i].pid;
@@ -240,8 +289,9 @@ static void workers_stop(struct worker_process *list, int64_t count)
  */
 
 /* Until a signal asks to stop. */
-static void look_after(int signals, struct worker_process *workers, const struct config *c)
+static void look_after(struct http_server *h, int signals, struct worker_process *workers)
 {
+    const struct config *c = &h->config;
     for (;;) {
         int timeout = workers_start(workers, c->workers, c);
         struct pollfd fd = {.fd = signals, .events = POLLIN};
@@ -251,7 +301,7 @@ static void look_after(int signals, struct worker_process *workers, const struct
         while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
             if (info.ssi_signo != SIGCHLD)
                 return;
-        workers_reap(workers, c->workers, false);
+        workers_reap(h, workers, c->workers, false);
     }
 }
 
@@ -328,12 +378,13 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     if (!(h->watch = watch_new(h, err)) || !http_start(h, socket, err))
         goto out;
     socket = -1; /* libmicrohttpd's now */
+    leases_release(h, WORKER_PREFIX, ORPHAN_GRACE_MS);
     (void)workers_start(workers, c->workers, c);
     listening_print(c, h->port);
-    look_after(signals, workers, c);
+    look_after(h, signals, workers);
     fprintf(stderr, "bpuhub: stopping\n");
     http_stop(h);
-    workers_stop(workers, c->workers);
+    workers_stop(h, workers, c->workers);
     ok = true;
 out:
     tasks_free(h->tasks);

@@ -90,6 +90,10 @@ static bool claim_and_do(struct worker *w, bool *was_job)
         wake_server(w->wake, job.id); /* given up or cancelled by the claim */
     else if (err.code != BPU_NONE)
         worker_complain(w, "claiming", &err);
+    if (store_others(w->store) > 0) { /* which waited for the same work */
+        wake_server(w->wake, "");
+        wake_workers(w->wake, "");
+    }
     arena_fini(&a);
     return found;
 }
@@ -180,6 +184,8 @@ static void defaults_fill(struct worker *w, const struct worker_options *o)
         w->o.lease_seconds = 30;
     if (w->o.max_attempts <= 0)
         w->o.max_attempts = 3;
+    if (w->o.retry_ms <= 0)
+        w->o.retry_ms = 1000;
     if (!w->o.job)
         w->o.job = job_run;
     if (!w->o.warm_up)
