@@ -1,9 +1,10 @@
-/* Design: /healthz says that the process answers; /readyz that the store answers and that work is
- * taken; /metrics what an operator watches. */
+/* Design: /healthz says that the process answers; /readyz that a job sent now would be done
+ * (ready.c); /metrics what an operator watches. */
 #include <time.h>
 
 #include "server/api.h"
 #include "server/json.h"
+#include "server/ready.h"
 
 void api_healthz(struct http_request *r)
 {
@@ -18,23 +19,57 @@ static bool ready_run(struct task *t, struct store *s)
     if (atomic_load(&r->server->draining)) {
         http_reply_problem(r, &(struct problem){.status = 503,
                                                 .code = "draining",
-                                                .title = "The server is going down"});
+                                                .title = "The server is going down",
+                                                .detail = "the server ends what it has begun",
+                                                .hint = "send the request to the next one"});
         return true;
     }
     if (!store_counts(s, &c, &t->err))
         return false;
+    int wanted = (int)r->server->config.workers, alive = atomic_load(&r->server->workers_alive);
+    if (!ready_workers(wanted, alive, &t->err))
+        return false;
     struct buf text;
     buf_init(&text, 4096);
-    buf_printf(&text, "{\"status\":\"ready\",\"queued\":%lld,\"running\":%lld}",
-               (long long)c.queued, (long long)c.running);
+    buf_printf(&text, "{\"status\":\"ready\",\"queued\":%lld,\"running\":%lld,\"workers\":%d}",
+               (long long)c.queued, (long long)c.running, alive);
     http_reply_json(r, 200, &text);
     buf_fini(&text);
     return true;
 }
 
+/* Whatever the reason, not being ready is a 503 of its own code: balancers look at nothing else. */
+static void ready_after(struct task *t)
+{
+    struct http_request *r = http_request_of(t);
+    if (t->err.code != BPU_NONE) {
+        r->retry_after = 2;
+        http_reply_problem(r, &(struct problem){.status = 503,
+                                                .code = "not_ready",
+                                                .title = "The server cannot do work now",
+                                                .detail = t->err.message,
+                                                .hint = t->err.hint});
+    }
+    http_resume(r);
+}
+
+static void ready_disk_after(struct task *t)
+{
+    if (t->err.code != BPU_NONE)
+        ready_after(t);
+    else
+        http_post_next(http_request_of(t), LANE_WRITE, ready_run, ready_after);
+}
+
+static bool ready_disk_run(struct task *t, struct store *s)
+{
+    (void)s;
+    return ready_disk(http_request_of(t)->server->config.data, &t->err);
+}
+
 void api_readyz(struct http_request *r)
 {
-    http_post(r, LANE_READ, ready_run, http_after);
+    http_post(r, LANE_DISK, ready_disk_run, ready_disk_after);
 }
 
 static void gauge(struct buf *out, const char *name, const char *help, double value)

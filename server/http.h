@@ -94,6 +94,7 @@ struct http_server {
     atomic_bool draining, stopping, kicked;
     atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
+    atomic_int workers_alive; /* processes that this daemon started */
     struct wake *wake;
 };
 

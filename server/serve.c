@@ -137,8 +137,9 @@ out:
 /* ---- worker processes --------------------------------------------------------------------------
  */
 
-static void worker_start(struct worker_process *w, const struct config *c)
+static void worker_start(struct http_server *h, struct worker_process *w)
 {
+    const struct config *c = &h->config;
     char memory[32], seconds[32], program[] = "bpuhub", sub[] = "worker", data_flag[] = "--data",
                                   memory_flag[] = "--job-memory", seconds_flag[] = "--job-seconds",
                                   attempts_flag[] = "--job-attempts", name_flag[] = "--name",
@@ -170,6 +171,7 @@ static void worker_start(struct worker_process *w, const struct config *c)
         _exit(5);
     }
     w->pid = pid > 0 ? pid : 0;
+    atomic_fetch_add(&h->workers_alive, pid > 0);
     if (pid < 0) {
         fprintf(stderr, "bpuhub: a worker cannot be started: %s\n", strerror(errno));
         w->start_at_us = clock_us() + BACKOFF_MAX_MS * 1000u;
@@ -238,13 +240,15 @@ static void workers_reap(struct http_server *h, struct worker_process *list, int
                         (int)w->pid, WEXITSTATUS(status), w->backoff_ms);
         }
         w->pid = 0;
+        atomic_fetch_sub(&h->workers_alive, 1);
         leases_release(h, w->name, 0);
     }
 }
 
 /* Starts those that are due; milliseconds until the next one is, -1 for never. */
-static int workers_start(struct worker_process *list, int64_t count, const struct config *c)
+static int workers_start(struct http_server *h, struct worker_process *list)
 {
+    int64_t count = h->config.workers;
     int next = -1;
     for (int64_t i = 0; i < count; i++) {
         struct worker_process *w = &list[i];
@@ -252,7 +256,7 @@ static int workers_start(struct worker_process *list, int64_t count, const struc
             continue;
         uint64_t now = clock_us();
         if (w->start_at_us <= now) {
-            worker_start(w, c);
+            worker_start(h, w);
             continue;
         }
         int ms = (int)((w->start_at_us - now) / 1000u) + 1;
@@ -293,7 +297,7 @@ static void look_after(struct http_server *h, int signals, struct worker_process
 {
     const struct config *c = &h->config;
     for (;;) {
-        int timeout = workers_start(workers, c->workers, c);
+        int timeout = workers_start(h, workers);
         struct pollfd fd = {.fd = signals, .events = POLLIN};
         if (poll(&fd, 1, timeout) < 0 && errno != EINTR)
             return;
@@ -379,7 +383,7 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
         goto out;
     socket = -1; /* libmicrohttpd's now */
     leases_release(h, WORKER_PREFIX, ORPHAN_GRACE_MS);
-    (void)workers_start(workers, c->workers, c);
+    (void)workers_start(h, workers);
     listening_print(c, h->port);
     look_after(h, signals, workers);
     fprintf(stderr, "bpuhub: stopping\n");

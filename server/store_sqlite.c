@@ -29,6 +29,10 @@ int64_t store_now(void)
 
 bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
 {
+    /* SQLite reports a read that fails with EIO like this as well. */
+    static const char damaged_hint[] =
+        "See the kernel's log for errors of the disk. If there are none, stop the service, look with "
+        "`bpuhub fsck`, and restore the last backup with `bpuhub restore`.";
     static const struct {
         int rc;
         enum bpu_code code;
@@ -45,9 +49,9 @@ bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
         {SQLITE_LOCKED, BPU_STORE_BUSY,
          "Another process keeps the database locked; send the request again in a moment."},
         {SQLITE_CORRUPT, BPU_STORE_DAMAGED,
-         "Stop the service, look with `bpuhub fsck`, and restore the last backup with `bpuhub restore`."},
+         damaged_hint},
         {SQLITE_NOTADB, BPU_STORE_DAMAGED,
-         "Stop the service, look with `bpuhub fsck`, and restore the last backup with `bpuhub restore`."},
+         damaged_hint},
         {SQLITE_NOMEM, BPU_NO_MEMORY, NULL},
     };
     int rc = sqlite3_errcode(s->db) & 0xFF, why = sqlite3_system_errno(s->db);
@@ -342,7 +346,9 @@ int store_step(struct store *s, sqlite3_stmt *q, struct bpu_error *err)
         return 1;
     if (rc == SQLITE_DONE)
         return 0;
-    store_fail(s, sqlite3_stmt_readonly(q) ? "be read" : "be written", err);
+    /* COMMIT counts as read-only for SQLite. */
+    bool reads = sqlite3_stmt_readonly(q) && sqlite3_column_count(q) > 0;
+    store_fail(s, reads ? "be read" : "be written", err);
     return -1;
 }
 
