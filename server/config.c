@@ -1,6 +1,7 @@
 /* Design: one row per setting names its flag, its environment variable and its line in the config
  * file; three readers walk the rows, the weakest source first, so that the strongest is written
  * last.  The file holds `name = value` lines and # comments. */
+#define _GNU_SOURCE
 #include "server/config.h"
 
 #include <errno.h>
@@ -30,6 +31,9 @@ static const struct setting settings[] = {
     {"job-memory", SETTING_BYTES, FIELD(job_memory), (int64_t)16 << 20, (int64_t)1 << 44},
     {"job-seconds", SETTING_INT, FIELD(job_seconds), 1, 86400},
     {"job-attempts", SETTING_INT, FIELD(job_attempts), 1, 1000},
+    {"retention-days", SETTING_INT, FIELD(retention_days), 0, 36500},
+    {"retention-bytes", SETTING_BYTES, FIELD(retention_bytes), 0, (int64_t)1 << 50},
+    {"pinned-projects", SETTING_TEXT, FIELD(pinned_projects), 0, 0},
     {"insecure", SETTING_BOOL, FIELD(insecure), 0, 0},
 };
 
@@ -45,7 +49,11 @@ const char *config_usage(void)
            "  --job-memory BYTES   memory of one job (2G)\n"
            "  --job-seconds N      time of one job (600)\n"
            "  --job-attempts N     how often a job is tried that is killed, or kills its worker (3)\n"
+           "  --retention-days N   forget ended jobs that are older (0: never)\n"
+           "  --retention-bytes N  forget the oldest ended jobs when files take more, K M G allowed (0: never)\n"
+           "  --pinned-projects A,B  projects whose jobs are never forgotten\n"
            "  --insecure           allow addresses beyond loopback without tokens\n"
+           "  --check-config       say whether these settings could be served with, and end\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
            "Every option can also be given as BPUHUB_NAME in the environment (BPUHUB_MAX_UPLOAD).\n"
            "Flags win over the environment, the environment over the file.\n";
@@ -184,6 +192,11 @@ static bool flags_read(struct config *c, int argc, char **argv, const char **con
                 c->help = true;
             continue;
         }
+        if (strcmp(argv[i], "--check-config") == 0) {
+            if (c)
+                c->check_config = true;
+            continue;
+        }
         const char *flag = argv[i];
         const char *name = strncmp(flag, "--", 2) == 0 ? flag + 2 : "";
         const char *eq = strchr(name, '=');
@@ -204,6 +217,18 @@ static bool flags_read(struct config *c, int argc, char **argv, const char **con
             return false;
     }
     return true;
+}
+
+void config_pinned(char *names, const char *list[CONFIG_PINNED_MAX + 1])
+{
+    int n = 0;
+    char *rest = names;
+    for (char *name; n < CONFIG_PINNED_MAX && (name = strsep(&rest, ",")) != NULL;) {
+        name = trim(name);
+        if (*name)
+            list[n++] = name;
+    }
+    list[n] = NULL;
 }
 
 bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)

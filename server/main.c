@@ -7,6 +7,7 @@
 
 #include "core/base/version.h"
 #include "server/cli.h"
+#include "server/cli_store.h"
 #include "server/serve.h"
 #include "server/worker.h"
 
@@ -30,6 +31,10 @@ static const struct {
     {"disasm", cli_disasm, "print a compiled program as text"},
     {"ops", cli_ops, "the operator table with all limits"},
     {"serve", serve_main, "run the HTTP service with its workers"},
+    {"backup", cli_backup, "copy a data directory, while the service runs"},
+    {"restore", cli_restore, "make a data directory of a backup"},
+    {"fsck", cli_fsck, "look whether a data directory holds together, and mend it"},
+    {"prune", cli_prune, "forget old jobs by age and size"},
     {"worker", worker_command, "run one more worker on a data directory"},
     {"--version", version_command, "print the version"},
     {"help", help_command, "this text"},
