@@ -34,6 +34,7 @@ static const struct setting settings[] = {
     {"retention-days", SETTING_INT, FIELD(retention_days), 0, 36500},
     {"retention-bytes", SETTING_BYTES, FIELD(retention_bytes), 0, (int64_t)1 << 50},
     {"pinned-projects", SETTING_TEXT, FIELD(pinned_projects), 0, 0},
+    {"log", SETTING_TEXT, FIELD(log), 0, 0},
     {"insecure", SETTING_BOOL, FIELD(insecure), 0, 0},
 };
 
@@ -52,6 +53,7 @@ const char *config_usage(void)
            "  --retention-days N   forget ended jobs that are older (0: never)\n"
            "  --retention-bytes N  forget the oldest ended jobs when files take more, K M G allowed (0: never)\n"
            "  --pinned-projects A,B  projects whose jobs are never forgotten\n"
+           "  --log text|json      json: a line for each request and job too (text)\n"
            "  --insecure           allow addresses beyond loopback without tokens\n"
            "  --check-config       say whether these settings could be served with, and end\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
@@ -241,11 +243,16 @@ bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
         .job_memory = (int64_t)2 << 30,
         .job_seconds = 600,
         .job_attempts = 3,
+        .log = "text",
     };
     const char *file = getenv("BPUHUB_CONFIG");
     if (!flags_read(NULL, argc, argv, &file, err))
         return false;
     if (file && *file && !file_read(c, file, err))
         return false;
-    return environment_read(c, err) && flags_read(c, argc, argv, &file, err);
+    if (!environment_read(c, err) || !flags_read(c, argc, argv, &file, err))
+        return false;
+    if (strcmp(c->log, "text") != 0 && strcmp(c->log, "json") != 0)
+        return error_set(err, BPU_USAGE, "log", "log is \"%s\", not text or json", c->log);
+    return true;
 }

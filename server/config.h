@@ -17,6 +17,7 @@ struct config {
     int64_t job_attempts; /* of a job whose process or worker is killed */
     int64_t retention_days, retention_bytes; /* 0: for ever, no bound */
     char pinned_projects[2048];              /* comma-separated; their jobs stay */
+    char log[8]; /* "text" or "json" */
     bool check_config;
     bool insecure;
     bool help;

@@ -78,6 +78,7 @@ struct http_request {
     struct waiter waiter;
     void *call; /* what the handler keeps; arena */
     uint64_t started_us;
+    char id[33]; /* X-Request-Id: the client's, or a new one */
 };
 
 struct http_server {

@@ -35,6 +35,7 @@ static void header(struct http_request *r, const char *name, const char *value)
 void http_reply_headers(struct http_request *r)
 {
     header(r, "X-Content-Type-Options", "nosniff");
+    header(r, "X-Request-Id", r->id);
     header(r, "Referrer-Policy", "no-referrer");
     header(r, "Cross-Origin-Resource-Policy", "same-origin");
     if (!MHD_get_response_header(r->response, "Cache-Control"))

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,12 +29,16 @@
 #include "server/files.h"
 #include "server/http_replay.h"
 #include "server/http_upload.h"
+#include "server/log.h"
+#include "server/store_care.h"
 
 #define BACKLOG 4096
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 30000
 #define YOUNG_MS 10000
 #define WORKER_GRACE_MS 15000
+#define RETENTION_FIRST_MS 5000
+#define RETENTION_MS 600000
 #define WORKER_PREFIX "serve-" /* of the names of workers that a daemon started */
 #define ORPHAN_GRACE_MS 2500   /* for workers of a killed daemon, which end by themselves */
 
@@ -43,6 +48,23 @@ struct worker_process {
     int backoff_ms;
     char name[64]; /* its leases are released when it dies */
 };
+
+/* A line of the log; pid 0: about nobody. */
+static void say(const char *level, const char *event, pid_t pid, const char *fmt, ...)
+    BPU_PRINTF(4, 5);
+static void say(const char *level, const char *event, pid_t pid, const char *fmt, ...)
+{
+    char message[512];
+    struct log_line l;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    log_begin(&l, level, event, "%s", message);
+    if (pid)
+        log_int(&l, "pid", pid);
+    log_end(&l);
+}
 
 /* ---- listening ---------------------------------------------------------------------------------
  */
@@ -173,7 +195,7 @@ static void worker_start(struct http_server *h, struct worker_process *w)
     w->pid = pid > 0 ? pid : 0;
     atomic_fetch_add(&h->workers_alive, pid > 0);
     if (pid < 0) {
-        fprintf(stderr, "bpuhub: a worker cannot be started: %s\n", strerror(errno));
+        say("error", "worker_not_started", 0, "a worker cannot be started: %s", strerror(errno));
         w->start_at_us = clock_us() + BACKOFF_MAX_MS * 1000u;
     }
 }
@@ -232,12 +254,13 @@ static void workers_reap(struct http_server *h, struct worker_process *list, int
         w->start_at_us = clock_us() + (uint64_t)w->backoff_ms * 1000u;
         if (!stopping) {
             if (WIFSIGNALED(status))
-                fprintf(stderr,
-                        "bpuhub: worker %d was killed by signal %d, starting another in %d ms\n",
-                        (int)w->pid, WTERMSIG(status), w->backoff_ms);
+                say("warning", "worker_died", w->pid,
+                    "worker %d was killed by signal %d, starting another in %d ms", (int)w->pid,
+                    WTERMSIG(status), w->backoff_ms);
             else
-                fprintf(stderr, "bpuhub: worker %d exited with %d, starting another in %d ms\n",
-                        (int)w->pid, WEXITSTATUS(status), w->backoff_ms);
+                say("warning", "worker_died", w->pid,
+                    "worker %d exited with %d, starting another in %d ms", (int)w->pid,
+                    WEXITSTATUS(status), w->backoff_ms);
         }
         w->pid = 0;
         atomic_fetch_sub(&h->workers_alive, 1);
@@ -283,7 +306,8 @@ static void workers_stop(struct http_server *h, struct worker_process *list, int
     for (int64_t i = 0; i < count; i++) {
         if (!list[i].pid)
             continue;
-        fprintf(stderr, "bpuhub: worker %d does not stop, killing it\n", (int)list[i].pid);
+        say("warning", "worker_killed", list[i].pid, "worker %d does not stop, killing it",
+            (int)list[i].pid);
         kill(list[i].pid, SIGKILL);
         waitpid(list[i].pid, NULL, 0);
     }
@@ -292,12 +316,78 @@ static void workers_stop(struct http_server *h, struct worker_process *list, int
 /* ---- the daemon --------------------------------------------------------------------------------
  */
 
-/* Until a signal asks to stop. */
-static void look_after(struct http_server *h, int signals, struct worker_process *workers)
+/* ---- retention --------------------------------------------------------------------------------- */
+
+struct retention {
+    struct task task;
+    struct http_server *server;
+    struct prune_policy policy;
+    struct prune_result result;
+    char names[sizeof((struct config *)0)->pinned_projects];
+    const char *pinned[CONFIG_PINNED_MAX + 1];
+    atomic_bool busy;
+};
+
+static bool retention_run(struct task *t, struct store *s)
+{
+    struct retention *r = (struct retention *)((char *)t - offsetof(struct retention, task));
+    return store_prune(s, &r->policy, &r->result, &t->err);
+}
+
+static void retention_after(struct task *t)
+{
+    struct retention *r = (struct retention *)((char *)t - offsetof(struct retention, task));
+    if (t->err.code != BPU_NONE)
+        say("warning", "retention_failed", 0, "old jobs cannot be forgotten: %s", t->err.message);
+    else if (r->result.jobs || r->result.models)
+        say("info", "retention", 0, "forgot %lld jobs and %lld models, %.1f MB",
+            (long long)r->result.jobs, (long long)r->result.models, (double)r->result.bytes / 1e6);
+    if (t->err.code == BPU_NONE && r->result.more)
+        tasks_post(r->server->tasks, LANE_WRITE, t); /* others come between */
+    else
+        atomic_store(&r->busy, false);
+}
+
+static struct retention *retention_new(struct http_server *h)
 {
     const struct config *c = &h->config;
+    struct retention *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->server = h;
+    r->task = (struct task){.run = retention_run, .after = retention_after};
+    memcpy(r->names, c->pinned_projects, sizeof r->names);
+    config_pinned(r->names, r->pinned);
+    r->policy = (struct prune_policy){.max_age_ms = c->retention_days * 86400000,
+                                      .max_bytes = c->retention_bytes,
+                                      .pinned = r->pinned};
+    return r;
+}
+
+/* Milliseconds until the next time, -1 for never. */
+static int retention_look(struct retention *r, uint64_t *next_us)
+{
+    if (!r->policy.max_age_ms && !r->policy.max_bytes)
+        return -1;
+    uint64_t now = clock_us();
+    if (now >= *next_us) {
+        *next_us = now + RETENTION_MS * UINT64_C(1000);
+        if (!atomic_exchange(&r->busy, true))
+            tasks_post(r->server->tasks, LANE_WRITE, &r->task);
+    }
+    return (int)((*next_us - now) / 1000u) + 1;
+}
+
+/* Until a signal asks to stop. */
+static void look_after(struct http_server *h, int signals, struct worker_process *workers,
+                       struct retention *retention)
+{
+    const struct config *c = &h->config;
+    uint64_t prune_at = clock_us() + RETENTION_FIRST_MS * UINT64_C(1000);
     for (;;) {
-        int timeout = workers_start(h, workers);
+        int timeout = workers_start(h, workers), prune = retention_look(retention, &prune_at);
+        if (prune >= 0 && (timeout < 0 || prune < timeout))
+            timeout = prune;
         struct pollfd fd = {.fd = signals, .events = POLLIN};
         if (poll(&fd, 1, timeout) < 0 && errno != EINTR)
             return;
@@ -362,6 +452,7 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     const struct config *c = &h->config;
     int socket = -1, signals = -1;
     bool ok = false;
+    struct retention *retention = retention_new(h);
     if (!files_mkdirs(c->data, err) || !static_init(err))
         goto out;
     socket = listen_open(c, &h->loopback, err);
@@ -371,7 +462,7 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     signals = signals_open();
     h->metrics = http_metrics_new();
     h->replay = replay_new();
-    if (signals < 0 || !h->metrics || !h->replay) {
+    if (signals < 0 || !h->metrics || !h->replay || !retention) {
         error_set(err, BPU_NO_MEMORY, NULL, "no memory or descriptors to start with");
         goto out;
     }
@@ -384,14 +475,17 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     socket = -1; /* libmicrohttpd's now */
     leases_release(h, WORKER_PREFIX, ORPHAN_GRACE_MS);
     (void)workers_start(h, workers);
+    if (log_is_json())
+        say("info", "listening", 0, "listening on port %d", h->port);
     listening_print(c, h->port);
-    look_after(h, signals, workers);
-    fprintf(stderr, "bpuhub: stopping\n");
+    look_after(h, signals, workers, retention);
+    say("info", "stopping", 0, "stopping");
     http_stop(h);
     workers_stop(h, workers, c->workers);
     ok = true;
 out:
     tasks_free(h->tasks);
+    free(retention);
     watch_free(h->watch);
     if (h->wake)
         wake_close(h->wake);
@@ -404,6 +498,40 @@ out:
     return ok;
 }
 
+/* --check-config: all that can be found out without touching a running service. */
+static bool settings_try(struct config *c, struct bpu_error *err)
+{
+    char path[sizeof c->data + 16];
+    bool loopback;
+    struct stat st;
+    int fd = listen_open(c, &loopback, err);
+    if (fd >= 0) {
+        close(fd);
+    } else if (err->code == BPU_SERVER && strstr(err->message, strerror(EADDRINUSE))) {
+        *err = (struct bpu_error){0}; /* by the service that runs with these settings, most likely */
+    } else {
+        return false;
+    }
+    snprintf(path, sizeof path, "%s", c->data);
+    for (char *slash = path + strlen(path); stat(path, &st) != 0 && slash; slash = strrchr(path, '/')) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            break;
+        if (slash == path)
+            strcpy(path, "/");
+        else
+            *slash = '\0';
+        if (!strchr(path, '/') && stat(path, &st) != 0)
+            strcpy(path, ".");
+    }
+    if (stat(path, &st) != 0)
+        return files_fail(c->data, "the data directory cannot be reached", err);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(err, BPU_USAGE, path, "this is not a folder");
+    if (access(path, W_OK | X_OK) != 0)
+        return files_fail(path, "the data directory cannot be written", err);
+    return true;
+}
+
 int serve_main(int argc, char **argv)
 {
     struct bpu_error err = {0};
@@ -412,10 +540,15 @@ int serve_main(int argc, char **argv)
     bool ok = h && config_load(&h->config, argc, argv, &err);
     if (ok && h->config.help) {
         fputs(config_usage(), stdout);
+    } else if (ok && h->config.check_config) {
+        ok = settings_try(&h->config, &err);
+        if (ok)
+            printf("the settings can be served with\n");
     } else if (ok) {
         files_raise();
+        ok = setenv("BPUHUB_LOG", h->config.log, 1) == 0; /* the workers' as well */
         workers = calloc((size_t)h->config.workers + 1, sizeof *workers);
-        ok = workers && serve_run(h, workers, &err);
+        ok = ok && workers && serve_run(h, workers, &err);
     }
     if (!ok) {
         fprintf(stderr, "bpuhub serve: %s%s%s\n", err.where, err.where[0] ? ": " : "", err.message);

@@ -184,6 +184,17 @@ struct store_counts {
 };
 bool store_counts(struct store *s, struct store_counts *out, struct bpu_error *err) BPU_CHECKED;
 
+/* Counters of /metrics that all processes share; labels as Prometheus writes them, without braces. */
+struct store_counter {
+    const char *name, *labels;
+    double value;
+};
+bool store_count(struct store *s, const char *name, const char *labels, double add,
+                 struct bpu_error *err) BPU_CHECKED;
+/* Sorted by name. */
+bool store_counters(struct store *s, struct arena *a, struct store_counter **items, size_t *count,
+                    struct bpu_error *err) BPU_CHECKED;
+
 const char *job_state_name(enum job_state st);
 bool job_state_find(const char *name, enum job_state *out);
 

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/log.h"
 #include "server/worker_child.h"
 #include "server/worker_run.h"
 #include "server/worker_wire.h"
@@ -37,8 +38,13 @@ int64_t worker_now(void)
 
 void worker_complain(const struct worker *w, const char *about, const struct bpu_error *err)
 {
-    fprintf(stderr, "bpuhub worker %s: %s: %s%s%s\n", w->name, about, err->message,
-            *err->where ? " at " : "", err->where);
+    struct log_line l;
+    log_begin(&l, "warning", "worker", "worker %s: %s: %s%s%s", w->name, about, err->message,
+              *err->where ? " at " : "", err->where);
+    log_text(&l, "worker", w->name);
+    log_text(&l, "about", about); /* a job's id, mostly */
+    log_text(&l, "code", error_code_name(err->code));
+    log_end(&l);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@
 
 #include "server/files.h"
 #include "server/json.h"
+#include "server/log.h"
 #include "server/problem.h"
 #include "server/worker_child.h"
 #include "server/worker_wire.h"
@@ -45,6 +46,7 @@ struct run {
     char stage[24]; /* as published */
     double progress;
     struct bpu_error death; /* why the child died, once that is known */
+    bool counted;           /* in /metrics */
     bool again;             /* and whether another attempt may do better */
     enum {
         RUN_ENDED,
@@ -301,6 +303,31 @@ static bool info_data_id(const struct store_job *j, const struct job_artifact *f
     return ok;
 }
 
+/* What this run adds to /metrics; in the caller's transaction if there is one, and no reason to lose a result. */
+static void count_run(struct run *r, const char *killed)
+{
+    struct bpu_error lost = {0};
+    char labels[96];
+    bool ok = true;
+    if (r->counted)
+        return;
+    r->counted = true;
+    wire_stage_end(&r->wire);
+    for (size_t i = 0; ok && i < r->wire.stage_count; i++) {
+        const struct wire_stage *stage = &r->wire.stages[i];
+        if (strspn(stage->name, "abcdefghijklmnopqrstuvwxyz_-") != strlen(stage->name))
+            continue; /* the child is not trusted with our labels */
+        snprintf(labels, sizeof labels, "kind=\"%s\",stage=\"%s\"", r->job->kind, stage->name);
+        ok = store_count(r->w->store, "job_stage_seconds_total", labels, (double)stage->us / 1e6, &lost);
+    }
+    if (ok && killed) {
+        snprintf(labels, sizeof labels, "code=\"%s\"", killed);
+        ok = store_count(r->w->store, "sandbox_kills_total", labels, 1, &lost);
+    }
+    if (!ok)
+        worker_complain(r->w, "counting", &lost);
+}
+
 /* Good to have, and no reason to lose a result. */
 static void store_info(struct run *r, const struct job_artifact *f)
 {
@@ -336,15 +363,18 @@ static bool store_success(struct run *r, struct bpu_error *err)
     /* All in one commit. */
     if (!store_begin(w->store, err))
         return false;
+    count_run(r, NULL);
     for (size_t i = 0; i < result->artifact_count; i++)
         if (is_info(&result->artifacts[i]))
             store_info(r, &result->artifacts[i]);
     if (!store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
                           files, count, err)) {
         store_rollback(w->store);
+        r->counted = false;
         return false;
     }
-    return store_commit(w->store, err);
+    r->counted = store_commit(w->store, err);
+    return r->counted;
 }
 
 /* What the end of the run means for the job.  watched: the error of RUN_BROKEN. */
@@ -371,6 +401,7 @@ static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_
             r->again = worker_death_explain(&d, &r->death);
             worker_complain(w, r->job->id, &r->death);
         }
+        count_run(r, error_code_name(r->death.code));
         p = problem_of_error(&r->death);
         return store_failure(r, &p, r->again, err);
     }
@@ -421,6 +452,26 @@ void worker_collect(struct worker *w, int most)
         w->dying--;
 }
 
+/* One line per attempt, for those who follow a job from the request's line to its end. */
+static void log_run(const struct run *r, bool stored)
+{
+    static const char *const ends[] = {"ended", "died", "time_up", "cancelled", "lost", "broken", "given_back"};
+    struct log_line l;
+    log_begin(&l, "info", "job", NULL);
+    log_text(&l, "job", r->job->id);
+    log_text(&l, "kind", r->job->kind);
+    log_text(&l, "worker", r->w->name);
+    log_int(&l, "attempt", r->job->attempts);
+    log_text(&l, "end", ends[r->end]);
+    log_text(&l, "stage", r->wire.stage);
+    log_text(&l, "verdict", r->wire.result.verdict);
+    if (r->wire.error.code != BPU_NONE || r->death.code != BPU_NONE)
+        log_text(&l, "code", error_code_name(r->wire.error.code != BPU_NONE ? r->wire.error.code : r->death.code));
+    log_int(&l, "ms", worker_now() - r->started);
+    log_text(&l, "stored", stored ? "yes" : "no");
+    log_end(&l);
+}
+
 void worker_run(struct worker *w, const struct store_job *job, struct arena *a)
 {
     struct run r = {.w = w, .job = job, .pipe_fd = -1};
@@ -438,6 +489,8 @@ void worker_run(struct worker *w, const struct store_job *job, struct arena *a)
         ok = store_failure(&r, &p, err.code == BPU_SERVER || is_passing(err.code), &second);
         err = second;
     }
+    if (log_is_json())
+        log_run(&r, ok);
     w->dying += r.pid > 0;
     worker_collect(w, DYING_MAX);
     if (r.pipe_fd >= 0)
