@@ -4,6 +4,7 @@
 #   make test         unit, golden, end-to-end and browser tests (no PyTorch)
 #   make SAN=address,undefined test          the same with sanitizers
 #   make CC=clang test
+#   make torture      500 x kill -9 under load, on a failing disk
 #   make test-zoo     the real networks of torchvision
 #   make accuracy     fits the machines to published runs, writes docs/accuracy.md: minutes
 #   make bench        figures, against peers and bounds measured in the same run
@@ -147,7 +148,21 @@ $(BUILD)/tests/%: tests/%.c $(TEST_HELPERS) $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $@.d -o $@ $< $(TEST_HELPERS) $(SERVER_OBJ) \
 	    $(BUILD)/libbpuhub.a $(ALL_LDFLAGS) $(LIBS) $(TEST_LIBS)
 
-test: $(BUILD)/bpuhub $(TEST_BIN)
+# A disk that fails on demand, under the service of tests/torture.
+FAULT_LIB := $(BUILD)/tests/torture/libfault.so
+$(FAULT_LIB): tests/torture/fault.c
+	@mkdir -p $(@D)
+	$(SAY) TEST $@
+	$(Q)$(CC) -std=gnu17 -O2 -g $(filter-out -Wmissing-prototypes -Wpedantic,$(WARN)) -fPIC -shared -o $@ $<
+
+# make torture [KILLS=500] [SEED=n]: kill -9 under load on a failing disk; nothing acknowledged may be lost.
+KILLS ?= 500
+torture: $(BUILD)/bpuhub $(FAULT_LIB)
+	@BUILD=$(BUILD) BPUHUB=$(BUILD)/bpuhub /usr/bin/python3 tests/torture/torture.py --kills $(KILLS) \
+	    $(if $(SEED),--seed $(SEED))
+.PHONY: torture
+
+test: $(BUILD)/bpuhub $(TEST_BIN) $(FAULT_LIB)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
 
 test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any

@@ -56,7 +56,7 @@ static bool add_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct model_call *c = r->call;
-    return c->to->add(s, upload_model(r), &c->existed, &t->err) &&
+    return upload_is_stored(r, s, &t->err) && c->to->add(s, upload_model(r), &c->existed, &t->err) &&
            c->to->get(s, upload_model(r)->id, &r->arena, &c->model, &t->err);
 }
 

@@ -110,7 +110,7 @@ static bool add_run(struct task *t, struct store *s)
     struct http_request *r = http_request_of(t);
     struct onecall *c = r->call;
     bool existed;
-    return store_model_add(s, upload_model(r), &existed, &t->err) &&
+    return upload_is_stored(r, s, &t->err) && store_model_add(s, upload_model(r), &existed, &t->err) &&
            (draft_add(&c->draft, s, &r->arena, &t->err) || in_url(&t->err));
 }
 

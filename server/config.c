@@ -1,6 +1,7 @@
 /* Design: one row per setting names its flag, its environment variable and its line in the config
  * file; three readers walk the rows, the weakest source first, so that the strongest is written
  * last.  The file holds `name = value` lines and # comments. */
+#define _GNU_SOURCE
 #include "server/config.h"
 
 #include <errno.h>
@@ -29,6 +30,11 @@ static const struct setting settings[] = {
     {"max-upload", SETTING_BYTES, FIELD(max_upload), 1, (int64_t)1 << 40},
     {"job-memory", SETTING_BYTES, FIELD(job_memory), (int64_t)16 << 20, (int64_t)1 << 44},
     {"job-seconds", SETTING_INT, FIELD(job_seconds), 1, 86400},
+    {"job-attempts", SETTING_INT, FIELD(job_attempts), 1, 1000},
+    {"retention-days", SETTING_INT, FIELD(retention_days), 0, 36500},
+    {"retention-bytes", SETTING_BYTES, FIELD(retention_bytes), 0, (int64_t)1 << 50},
+    {"pinned-projects", SETTING_TEXT, FIELD(pinned_projects), 0, 0},
+    {"log", SETTING_TEXT, FIELD(log), 0, 0},
     {"insecure", SETTING_BOOL, FIELD(insecure), 0, 0},
 };
 
@@ -43,7 +49,13 @@ const char *config_usage(void)
            "  --max-upload BYTES   largest model, K M G allowed (1G)\n"
            "  --job-memory BYTES   memory of one job (2G)\n"
            "  --job-seconds N      time of one job (600)\n"
+           "  --job-attempts N     how often a job is tried that is killed, or kills its worker (3)\n"
+           "  --retention-days N   forget ended jobs that are older (0: never)\n"
+           "  --retention-bytes N  forget the oldest ended jobs when files take more, K M G allowed (0: never)\n"
+           "  --pinned-projects A,B  projects whose jobs are never forgotten\n"
+           "  --log text|json      json: a line for each request and job too (text)\n"
            "  --insecure           allow addresses beyond loopback without tokens\n"
+           "  --check-config       say whether these settings could be served with, and end\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
            "Every option can also be given as BPUHUB_NAME in the environment (BPUHUB_MAX_UPLOAD).\n"
            "Flags win over the environment, the environment over the file.\n";
@@ -182,6 +194,11 @@ static bool flags_read(struct config *c, int argc, char **argv, const char **con
                 c->help = true;
             continue;
         }
+        if (strcmp(argv[i], "--check-config") == 0) {
+            if (c)
+                c->check_config = true;
+            continue;
+        }
         const char *flag = argv[i];
         const char *name = strncmp(flag, "--", 2) == 0 ? flag + 2 : "";
         const char *eq = strchr(name, '=');
@@ -204,6 +221,18 @@ static bool flags_read(struct config *c, int argc, char **argv, const char **con
     return true;
 }
 
+void config_pinned(char *names, const char *list[CONFIG_PINNED_MAX + 1])
+{
+    int n = 0;
+    char *rest = names;
+    for (char *name; n < CONFIG_PINNED_MAX && (name = strsep(&rest, ",")) != NULL;) {
+        name = trim(name);
+        if (*name)
+            list[n++] = name;
+    }
+    list[n] = NULL;
+}
+
 bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
 {
     *c = (struct config){
@@ -213,11 +242,17 @@ bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
         .max_upload = (int64_t)1 << 30,
         .job_memory = (int64_t)2 << 30,
         .job_seconds = 600,
+        .job_attempts = 3,
+        .log = "text",
     };
     const char *file = getenv("BPUHUB_CONFIG");
     if (!flags_read(NULL, argc, argv, &file, err))
         return false;
     if (file && *file && !file_read(c, file, err))
         return false;
-    return environment_read(c, err) && flags_read(c, argc, argv, &file, err);
+    if (!environment_read(c, err) || !flags_read(c, argc, argv, &file, err))
+        return false;
+    if (strcmp(c->log, "text") != 0 && strcmp(c->log, "json") != 0)
+        return error_set(err, BPU_USAGE, "log", "log is \"%s\", not text or json", c->log);
+    return true;
 }

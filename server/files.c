@@ -71,6 +71,26 @@ bool files_sha256_valid(const char *s)
     return strspn(s, "0123456789abcdef") == 64 && s[64] == '\0';
 }
 
+bool files_fail(const char *path, const char *what, struct bpu_error *err)
+{
+    int why = errno;
+    bool full = why == ENOSPC || why == EDQUOT, read_only = why == EROFS;
+    bool broken = why == EIO || read_only;
+    error_set(err, full ? BPU_DISK_FULL : broken ? BPU_DISK : BPU_IO, path, "%s: %s", what,
+              strerror(why));
+    if (full)
+        error_hint(err, "Make room on the disk of the data directory (`bpuhub prune`), then send "
+                        "the request again.");
+    else if (read_only)
+        error_hint(err, "Make the disk of the data directory writable again; see the kernel's log "
+                        "for why it is not.");
+    else if (broken)
+        error_hint(err, "See the kernel's log for what is wrong with the disk of the data "
+                        "directory; send the request again when it works.");
+    errno = why;
+    return false;
+}
+
 static bool folder_of(const char *path, char out[PATH_MAX], struct bpu_error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -89,11 +109,11 @@ bool files_sync_dir(const char *path, struct bpu_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, BPU_IO, path, "cannot open the folder: %s", strerror(errno));
+        return files_fail(path, "cannot open the folder", err);
     /* EINVAL: a file system whose folders cannot be synced keeps its names by itself. */
     bool ok = fsync(fd) == 0 || errno == EINVAL;
     if (!ok)
-        error_set(err, BPU_IO, path, "cannot sync the folder: %s", strerror(errno));
+        files_fail(path, "cannot sync the folder", err);
     close(fd);
     return ok;
 }
@@ -110,11 +130,11 @@ bool files_mkdirs(const char *path, struct bpu_error *err)
         return error_set(err, BPU_IO, path, "this is not a folder");
     }
     if (errno != ENOENT || !*path)
-        return error_set(err, BPU_IO, path, "cannot create the folder: %s", strerror(errno));
+        return files_fail(path, "cannot create the folder", err);
     if (!folder_of(path, parent, err) || !files_mkdirs(parent, err))
         return false;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return error_set(err, BPU_IO, path, "cannot create the folder: %s", strerror(errno));
+        return files_fail(path, "cannot create the folder", err);
     return files_sync_dir(parent, err);
 }
 
@@ -126,11 +146,11 @@ static bool rename_durably(const char *tmp, const char *path, struct bpu_error *
         return false;
     if (rename(tmp, path) != 0) {
         if (errno != ENOENT || access(tmp, F_OK) != 0)
-            return error_set(err, BPU_IO, path, "cannot move a file here: %s", strerror(errno));
+            return files_fail(path, "cannot move a file here", err);
         if (!files_mkdirs(folder, err))
             return false;
         if (rename(tmp, path) != 0)
-            return error_set(err, BPU_IO, path, "cannot move a file here: %s", strerror(errno));
+            return files_fail(path, "cannot move a file here", err);
     }
     return files_sync_dir(folder, err);
 }
@@ -139,10 +159,10 @@ bool files_publish(const char *tmp, const char *path, struct bpu_error *err)
 {
     int fd = open(tmp, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, BPU_IO, tmp, "cannot open the file: %s", strerror(errno));
+        return files_fail(tmp, "cannot open the file", err);
     bool ok = fsync(fd) == 0;
     if (!ok)
-        error_set(err, BPU_IO, tmp, "cannot write the file to disk: %s", strerror(errno));
+        files_fail(tmp, "cannot write the file to disk", err);
     close(fd);
     return ok && rename_durably(tmp, path, err);
 }
@@ -155,6 +175,10 @@ bool files_write_all(int fd, const void *data, size_t n)
             continue;
         if (w < 0)
             return false;
+        if (w == 0) {
+            errno = ENOSPC; /* POSIX allows it, and a loop would not end */
+            return false;
+        }
         p += w;
         n -= (size_t)w;
     }
@@ -170,10 +194,10 @@ bool files_write(const char *tmp_dir, const char *path, const void *data, size_t
         return error_set(err, BPU_IO, NULL, "a path is longer than %d bytes", PATH_MAX - 1);
     int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, BPU_IO, tmp_dir, "cannot create a file: %s", strerror(errno));
+        return files_fail(tmp_dir, "cannot create a file", err);
     bool ok = files_write_all(fd, data, n) && fsync(fd) == 0;
     if (!ok)
-        error_set(err, BPU_IO, path, "cannot write the file: %s", strerror(errno));
+        files_fail(path, "cannot write the file", err);
     close(fd);
     if (ok)
         ok = rename_durably(tmp, path, err);

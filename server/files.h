@@ -33,6 +33,10 @@ bool files_sha256(const void *data, size_t n, char hex[FILES_SHA256_HEX],
 /* True for 64 lower-case hexadecimal digits: the only names that may become a path. */
 bool files_sha256_valid(const char *s);
 
+/* What errno means for a client: BPU_DISK_FULL, BPU_DISK (read-only, or broken) or BPU_IO, with a hint; false.
+ * `what` says what could not be done, without a colon. */
+bool files_fail(const char *path, const char *what, struct bpu_error *err);
+
 /* Creates a folder and its parents, mode 0700; one that exists is fine. */
 bool files_mkdirs(const char *path, struct bpu_error *err) BPU_CHECKED;
 /* Makes the entries of a folder durable. */

@@ -12,16 +12,19 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "server/http_upload.h"
 #include "server/json.h"
+#include "server/log.h"
 
 #define CONNECTION_MEMORY ((size_t)256 << 10)
 #define CONNECTION_INCREMENT ((size_t)64 << 10)
@@ -183,6 +186,42 @@ static bool body_comes(struct http_request *r, int64_t *length)
     return text ? *length > 0 : http_header(r, "Transfer-Encoding") != NULL;
 }
 
+/* The client's X-Request-Id, if it is a plain word of at most 32 characters, else 64 random bits. */
+static void request_identify(struct http_request *r)
+{
+    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_.";
+    const char *given = http_header(r, "X-Request-Id");
+    size_t n = given ? strlen(given) : 0;
+    if (n >= 1 && n < sizeof r->id && strspn(given, plain) == n) {
+        memcpy(r->id, given, n + 1);
+        return;
+    }
+    uint64_t id = 0;
+    if (getrandom(&id, sizeof id, GRND_NONBLOCK) != (ssize_t)sizeof id)
+        id = clock_us();
+    snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)id);
+}
+
+/* One line per answered request; the job's id ties it to the worker's line. */
+static void request_log(const struct http_request *r, uint64_t us)
+{
+    static const char jobs[] = "/v1/jobs/";
+    struct log_line l;
+    log_begin(&l, r->status >= 500 ? "error" : "info", "request", NULL);
+    log_text(&l, "request", r->id);
+    log_text(&l, "method", r->method == METHOD_GET ? "GET" : r->method == METHOD_POST ? "POST" : "DELETE");
+    log_text(&l, "route", r->route ? r->route->pattern : "none");
+    log_text(&l, "path", r->path);
+    log_int(&l, "status", r->status ? (int64_t)r->status : 499);
+    log_number(&l, "ms", (double)us / 1e3);
+    log_int(&l, "bytes_in", r->body_bytes);
+    if (r->location && strncmp(r->location, jobs, sizeof jobs - 1) == 0)
+        log_text(&l, "job", r->location + sizeof jobs - 1);
+    else if (r->route && strncmp(r->route->pattern, jobs, sizeof jobs - 1) == 0)
+        log_text(&l, "job", r->captures[0]);
+    log_end(&l);
+}
+
 static enum MHD_Result request_first(struct http_server *h, struct MHD_Connection *connection,
                                      const char *url, const char *method, void **context)
 {
@@ -195,6 +234,7 @@ static enum MHD_Result request_first(struct http_server *h, struct MHD_Connectio
     r->connection = connection;
     r->started_us = clock_us();
     r->path = url;
+    request_identify(r);
     arena_init(&r->arena, ARENA_QUOTA);
     buf_init(&r->body, JSON_MAX_BODY);
     request_head(r, method);
@@ -271,7 +311,10 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     if (!r)
         return;
     *context = NULL;
-    http_metrics_count(h->metrics, r->route, r->status, clock_us() - r->started_us);
+    uint64_t us = clock_us() - r->started_us;
+    http_metrics_count(h->metrics, r->route, r->status, us);
+    if (log_is_json())
+        request_log(r, us);
     if (r->upload)
         upload_abandon(r);
     if (r->response)

@@ -78,6 +78,7 @@ struct http_request {
     struct waiter waiter;
     void *call; /* what the handler keeps; arena */
     uint64_t started_us;
+    char id[33]; /* X-Request-Id: the client's, or a new one */
 };
 
 struct http_server {
@@ -94,6 +95,7 @@ struct http_server {
     atomic_bool draining, stopping, kicked;
     atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
+    atomic_int workers_alive; /* processes that this daemon started */
     struct wake *wake;
 };
 

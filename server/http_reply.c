@@ -35,6 +35,7 @@ static void header(struct http_request *r, const char *name, const char *value)
 void http_reply_headers(struct http_request *r)
 {
     header(r, "X-Content-Type-Options", "nosniff");
+    header(r, "X-Request-Id", r->id);
     header(r, "Referrer-Policy", "no-referrer");
     header(r, "Cross-Origin-Resource-Policy", "same-origin");
     if (!MHD_get_response_header(r->response, "Cache-Control"))
@@ -94,6 +95,8 @@ void http_reply_problem(struct http_request *r, const struct problem *p)
 void http_reply_error(struct http_request *r, const struct bpu_error *err)
 {
     struct problem p = problem_of_error(err);
+    if (p.status == 503 && !r->retry_after)
+        r->retry_after = 2;
     http_reply_problem(r, &p);
 }
 

@@ -7,7 +7,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define BATCH_MAX 1024
 #define DISK_THREADS 2
@@ -22,6 +24,7 @@ struct lane {
 };
 
 struct lane_thread {
+    struct tasks *tasks;
     struct lane *lane;
     struct store *store;
     pthread_t thread;
@@ -32,6 +35,7 @@ struct tasks {
     struct lane lanes[LANE_COUNT];
     struct lane_thread threads[THREADS];
     struct store *write_store;
+    _Atomic uint64_t commits, failures, requests, commit_us;
 };
 
 /* Up to max tasks, as a list; NULL when the lane is closed and empty. */
@@ -67,7 +71,16 @@ static void *lane_loop(void *arg)
 
 static bool is_store_failure(const struct bpu_error *err)
 {
-    return err->code == BPU_SERVER || err->code == BPU_IO || err->code == BPU_NO_MEMORY;
+    switch (err->code) {
+    case BPU_SERVER:
+    case BPU_IO:
+    case BPU_NO_MEMORY:
+    case BPU_DISK_FULL:
+    case BPU_DISK:
+    case BPU_STORE_BUSY:
+    case BPU_STORE_DAMAGED: return true;
+    default: return false;
+    }
 }
 
 /* True if no task met a failure of the database. */
@@ -96,6 +109,13 @@ static void batch_alone(struct task *t, struct store *s)
         store_rollback(s);
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
 static void *write_loop(void *arg)
 {
     struct lane_thread *self = arg;
@@ -103,15 +123,21 @@ static void *write_loop(void *arg)
     struct task *first;
     while ((first = lane_take(self->lane, BATCH_MAX))) {
         struct bpu_error err = {0};
-        bool done = store_begin(s, &err);
-        if (done) {
+        uint64_t started = now_us();
+        bool begun = store_begin(s, &err), done = begun;
+        if (begun) {
             done = batch_run(first, s) && store_commit(s, &err);
             if (!done)
                 store_rollback(s);
         }
+        *(done ? &self->tasks->commits : &self->tasks->failures) += 1;
+        self->tasks->commit_us += now_us() - started;
         for (struct task *t = first, *next; t; t = next) {
             next = t->next;
-            if (!done)
+            self->tasks->requests += 1;
+            if (!begun)
+                t->err = err; /* locked for seconds already: not the same wait again for each */
+            else if (!done)
                 batch_alone(t, s);
             t->after(t);
         }
@@ -123,6 +149,7 @@ static bool thread_start(struct tasks *q, int i, enum task_lane lane, struct sto
                          void *(*loop)(void *), struct bpu_error *err)
 {
     struct lane_thread *t = &q->threads[i];
+    t->tasks = q;
     t->lane = &q->lanes[lane];
     t->store = s;
     if (pthread_create(&t->thread, NULL, loop, t) != 0)
@@ -211,6 +238,12 @@ void tasks_free(struct tasks *q)
         pthread_cond_destroy(&q->lanes[i].wake);
     }
     free(q);
+}
+
+struct tasks_commits tasks_commits(struct tasks *q)
+{
+    return (struct tasks_commits){
+        .commits = q->commits, .failures = q->failures, .requests = q->requests, .us = q->commit_us};
 }
 
 const struct store *tasks_store(const struct tasks *q)

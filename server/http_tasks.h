@@ -32,6 +32,11 @@ struct tasks *tasks_new(const char *data_dir, struct bpu_error *err) BPU_CHECKED
 void tasks_post(struct tasks *q, enum task_lane lane, struct task *t);
 /* Works off what is queued, ends the threads, closes the stores. */
 void tasks_free(struct tasks *q);
+/* What the write lane has done since the start. */
+struct tasks_commits {
+    uint64_t commits, failures, requests, us; /* requests: tasks in them; us: from begin to durable */
+};
+struct tasks_commits tasks_commits(struct tasks *q);
 /* For store_model_path() and store_artifact_path() only, which read nothing that changes. */
 const struct store *tasks_store(const struct tasks *q);
 

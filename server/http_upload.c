@@ -218,12 +218,11 @@ static bool write_out(struct upload *u, const void *data, size_t n, struct bpu_e
         u->fd = mkostemp(u->tmp, O_CLOEXEC);
         if (u->fd < 0) {
             u->tmp[0] = 0;
-            return error_set(err, BPU_IO, NULL, "a temporary file cannot be created: %s",
-                             strerror(errno));
+            return files_fail(NULL, "a temporary file cannot be created", err);
         }
     }
     if (!files_write_all(u->fd, data, n)) {
-        error_set(err, BPU_IO, NULL, "the upload cannot be written: %s", strerror(errno));
+        files_fail(NULL, "the upload cannot be written", err);
         return error_hint(err, "the server's disk may be full");
     }
     /* Start writing back early, so that the fsync at the end finds little left. */
@@ -265,7 +264,9 @@ static bool publish(struct upload *u, struct bpu_error *err)
     close(u->fd);
     u->fd = -1;
     struct stat st;
-    if (stat(path, &st) == 0 && st.st_size == u->bytes) {
+    /* Touched, so that retention knows that somebody is about to name it (store_prune.c). */
+    if (stat(path, &st) == 0 && st.st_size == u->bytes &&
+        utimensat(AT_FDCWD, path, NULL, 0) == 0) {
         /* Here already; its folder entry may still be on the way to disk from another upload. */
         unlink(u->tmp);
         u->tmp[0] = 0;
@@ -277,6 +278,17 @@ static bool publish(struct upload *u, struct bpu_error *err)
         return false;
     u->tmp[0] = 0;
     return true;
+}
+
+bool upload_is_stored(struct http_request *r, const struct store *s, struct bpu_error *err)
+{
+    char path[4352];
+    (r->upload->kind == UPLOAD_DATA ? store_data_path : store_model_path)(s, r->upload->model.id, path,
+                                                                          sizeof path);
+    if (access(path, R_OK) == 0)
+        return true;
+    error_set(err, BPU_DISK, r->upload->model.id, "the upload is not in the data directory any more");
+    return error_hint(err, "Send it again.");
 }
 
 static bool finish(struct upload *u, struct bpu_error *err)

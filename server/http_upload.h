@@ -27,4 +27,8 @@ const struct store_model *upload_model(const struct http_request *r);
 /* The request is over: removes what is left of it. */
 void upload_abandon(struct http_request *r);
 
+/* For the transaction that adds the row: the file is (still) there. */
+bool upload_is_stored(struct http_request *r, const struct store *s,
+                      struct bpu_error *err) BPU_CHECKED;
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "core/base/version.h"
 #include "server/cli.h"
+#include "server/cli_store.h"
 #include "server/serve.h"
 #include "server/worker.h"
 
@@ -32,6 +33,10 @@ static const struct {
     {"disasm", cli_disasm, "print a compiled program as text"},
     {"ops", cli_ops, "the operator table with all limits"},
     {"serve", serve_main, "run the HTTP service with its workers"},
+    {"backup", cli_backup, "copy a data directory, while the service runs"},
+    {"restore", cli_restore, "make a data directory of a backup"},
+    {"fsck", cli_fsck, "look whether a data directory holds together, and mend it"},
+    {"prune", cli_prune, "forget old jobs by age and size"},
     {"worker", worker_command, "run one more worker on a data directory"},
     {"--version", version_command, "print the version"},
     {"help", help_command, "this text"},
@@ -68,10 +73,13 @@ static bool number(const char *text, long min, long max, long *out)
 static int worker_command(int argc, char **argv)
 {
     static const char usage[] = "usage: bpuhub worker --data DIR [--job-memory MIB] "
-                                "[--job-seconds N] [--drain] [--namespaces]\n";
+                                "[--job-seconds N] [--job-attempts N] [--name NAME] "
+                                "[--drain] [--namespaces]\n";
     static const struct option options[] = {{"data", required_argument, NULL, 'd'},
                                             {"job-memory", required_argument, NULL, 'm'},
                                             {"job-seconds", required_argument, NULL, 's'},
+                                            {"job-attempts", required_argument, NULL, 'a'},
+                                            {"name", required_argument, NULL, 'w'},
                                             {"drain", no_argument, NULL, 'i'},
                                             {"namespaces", no_argument, NULL, 'n'},
                                             {"help", no_argument, NULL, 'h'},
@@ -90,6 +98,14 @@ static int worker_command(int argc, char **argv)
         case 's':
             ok = number(optarg, 1, 7 * 24 * 3600, &n);
             o.job_seconds = (int)n;
+            break;
+        case 'a':
+            ok = number(optarg, 1, 1000, &n);
+            o.max_attempts = (int)n;
+            break;
+        case 'w':
+            ok = *optarg && strlen(optarg) < 100;
+            o.name = optarg;
             break;
         case 'i': o.stop_when_idle = true; break;
         case 'n': o.namespaces = true; break;

@@ -45,6 +45,7 @@ struct store_job {
     char verdict[16]; /* "" = none */
     char project[128];
     int attempts;
+    int priority; /* -10..10, the higher the earlier */
     int64_t created, started, finished; /* 0 = not yet */
     int64_t lease_until;
     bool cancel_requested;
@@ -108,7 +109,8 @@ bool store_data_list(struct store *s, const char *cursor, int limit, struct aren
  * must be strings. BPU_NOT_FOUND: no such model; BPU_NO_DATA: an option names a data file that is not
  * there (job_option_file()). An identical (model, kind, march, options, tool
  * version) that has succeeded is answered from the cache: the new job is born succeeded and shares
- * the artifacts.  idempotency_key may be NULL; with one that is known, *j becomes the earlier job,
+ * the artifacts; one that is queued or running is waited for, and its end is the new job's.  Projects of one
+ * priority are served in turns.  idempotency_key may be NULL; with one that is known, *j becomes the earlier job,
  * or BPU_CONFLICT if that one asked for other work. */
 bool store_job_add(struct store *s, struct store_job *j, const char *tool_version,
                    const char *idempotency_key, struct arena *a, struct bpu_error *err) BPU_CHECKED;
@@ -125,7 +127,11 @@ bool store_job_retry(struct store *s, const char *id, struct bpu_error *err) BPU
 /* Forgets a job; BPU_CONFLICT while it runs.  Its files go with a later store_sweep(). */
 bool store_job_delete(struct store *s, const char *id, struct bpu_error *err) BPU_CHECKED;
 
-/* Claims the oldest queued job, or a running one whose lease has run out, for `worker` until
+/* Other jobs that this handle's calls have ended or made ready since the last question, because they wait for the
+ * same work: if there are any, somebody has to be told. */
+int store_others(struct store *s);
+
+/* Claims the next queued job (by priority, then by turn), or a running one whose lease has run out, for `worker` until
  * now + lease_ms. Returns false with err->code BPU_NONE when there is nothing to do.  A job that
  * has used up `max_attempts` becomes failed instead, and one that was to be cancelled becomes
  * cancelled: it is returned with that state, so that the caller can tell who waits for it, and
@@ -137,11 +143,15 @@ bool store_job_claim(struct store *s, const char *worker, int64_t lease_ms, int 
 bool store_job_heartbeat(struct store *s, const char *id, const char *worker, int64_t lease_ms,
                          const char *stage, double progress, bool *lost, bool *cancel,
                          struct bpu_error *err) BPU_CHECKED;
-/* Gives back a job that `worker` holds, to be claimed again at once.  counts: whether this attempt
+/* Gives back a job that `worker` holds, to be claimed again in delay_ms.  counts: whether this attempt
  * counts against the bound; problem: what went wrong, or NULL.  A job that was to be cancelled
  * becomes cancelled. BPU_CONFLICT if the job is not the worker's any more. */
 bool store_job_requeue(struct store *s, const char *id, const char *worker, bool counts,
-                       const char *problem, struct bpu_error *err) BPU_CHECKED;
+                       int64_t delay_ms, const char *problem, struct bpu_error *err) BPU_CHECKED;
+/* The workers whose names begin so are dead: what they had can be claimed in delay_ms, or when its lease runs out
+ * if that is earlier.  One that lives renews its lease.  *count: how many jobs. */
+bool store_leases_release(struct store *s, const char *worker_prefix, int64_t delay_ms, int *count,
+                          struct bpu_error *err) BPU_CHECKED;
 /* Jobs that this handle claims from now on are recorded as made by this version of the program,
  * whatever version queued them, so that the cache answers with results of the right version. */
 void store_set_tool_version(struct store *s, const char *tool_version);
@@ -173,6 +183,17 @@ struct store_counts {
     int64_t oldest_queued; /* its creation time, 0 if none */
 };
 bool store_counts(struct store *s, struct store_counts *out, struct bpu_error *err) BPU_CHECKED;
+
+/* Counters of /metrics that all processes share; labels as Prometheus writes them, without braces. */
+struct store_counter {
+    const char *name, *labels;
+    double value;
+};
+bool store_count(struct store *s, const char *name, const char *labels, double add,
+                 struct bpu_error *err) BPU_CHECKED;
+/* Sorted by name. */
+bool store_counters(struct store *s, struct arena *a, struct store_counter **items, size_t *count,
+                    struct bpu_error *err) BPU_CHECKED;
 
 const char *job_state_name(enum job_state st);
 bool job_state_find(const char *name, enum job_state *out);

@@ -5,7 +5,8 @@
  * is larger: unique, growing with time, and the key of every list.
  *
  * The cache: cache_key is the hash of all that decides a result (model, kind, march, options).
- * A new job whose key and tool version are those of a succeeded job is born succeeded. */
+ * A new job whose key and tool version are those of a succeeded job is born succeeded; one that is in
+ * flight is waited for (store_follow.c). */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdio.h>
@@ -101,6 +102,7 @@ bool store_job_read(sqlite3_stmt *q, struct arena *a, struct store_job *out, str
     out->finished = sqlite3_column_int64(q, 11);
     out->lease_until = sqlite3_column_int64(q, 12);
     out->cancel_requested = sqlite3_column_int(q, 13) != 0;
+    out->priority = sqlite3_column_int(q, 19);
     store_column(q, 17, out->model, sizeof out->model);
     store_column(q, 18, out->model_name, sizeof out->model_name);
     return store_column_dup(q, 14, a, &out->options, err) &&
@@ -260,7 +262,25 @@ static bool cached_job(struct store *s, const char *hash, const char *tool, int6
     return row >= 0;
 }
 
-static bool job_insert(struct store *s, const struct store_job *j, const char *options,
+/* A project's next turn: behind its last one, and not before the queue's present one. */
+static bool turn_take(struct store *s, const struct store_job *j, int64_t *turn,
+                      struct bpu_error *err)
+{
+    sqlite3_stmt *q = store_query(
+        s, err,
+        "INSERT INTO project_turns (project, priority, last)"
+        " VALUES (?1, ?2, coalesce((SELECT now FROM turns WHERE priority = ?2), 0))"
+        " ON CONFLICT (project, priority) DO UPDATE SET last = max(last + 1, excluded.last)"
+        " RETURNING last",
+        "ti", j->project, (int64_t)j->priority);
+    int row = q ? store_step(s, q, err) : -1;
+    if (row == 1)
+        *turn = sqlite3_column_int64(q, 0);
+    store_done(q);
+    return row == 1;
+}
+
+static bool job_insert(struct store *s, const struct store_job *j, int64_t turn, const char *options,
                        const char *labels, const char *hash, const char *tool, int64_t *n,
                        struct bpu_error *err)
 {
@@ -271,11 +291,11 @@ static bool job_insert(struct store *s, const struct store_job *j, const char *o
     sqlite3_stmt *q = store_query(
         s, err,
         "INSERT INTO jobs (n, state, model_n, kind, march, project, created, cache_key, tool,"
-        " options, labels)"
+        " options, labels, priority, turn)"
         " SELECT max(?1, coalesce((SELECT max(n) FROM jobs), 0) + 1), 0, m.n, ?3, ?4, ?5, ?6, ?7,"
-        " ?8, ?9, ?10 FROM models m WHERE m.id = ?2 RETURNING n",
-        "ittttitttt", now << 21 | (noise & 0x1fffff), j->model, j->kind, j->march, j->project, now,
-        hash, tool, options, labels);
+        " ?8, ?9, ?10, ?11, ?12 FROM models m WHERE m.id = ?2 RETURNING n",
+        "ittttittttii", now << 21 | (noise & 0x1fffff), j->model, j->kind, j->march, j->project, now,
+        hash, tool, options, labels, (int64_t)j->priority, turn);
     int row = q ? store_step(s, q, err) : -1;
     if (row == 1) {
         *n = sqlite3_column_int64(q, 0);
@@ -293,7 +313,7 @@ static bool job_add(struct store *s, struct store_job *j, const char *tool, cons
                     struct arena *a, json_t **objects, struct bpu_error *err)
 {
     char hash[65];
-    int64_t n, cached;
+    int64_t n, cached, leader = 0, turn = 0;
     const char *options = canonical(j->options, "options", a, &objects[0], err);
     const char *labels = options ? canonical(j->labels, "labels", a, &objects[1], err) : NULL;
     if (!labels || !labels_check(objects[1], err) || !files_check(s, j, objects[0], a, err) ||
@@ -303,7 +323,9 @@ static bool job_add(struct store *s, struct store_job *j, const char *tool, cons
     if (known != 0)
         return known == 1 && store_job_load(s, n, a, j, err);
     if (!cached_job(s, hash, tool, &cached, err) ||
-        !job_insert(s, j, options, labels, hash, tool, &n, err) ||
+        (!cached && !store_follow_find(s, hash, tool, &leader, err)) ||
+        (!cached && !leader && !turn_take(s, j, &turn, err)) ||
+        !job_insert(s, j, turn, options, labels, hash, tool, &n, err) ||
         !labels_insert(s, n, objects[1], err) ||
         !store_run(s, err,
                    "INSERT INTO job_text SELECT j.n, m.name || char(10) || j.project FROM jobs j"
@@ -312,6 +334,8 @@ static bool job_add(struct store *s, struct store_job *j, const char *tool, cons
         return false;
     if (key && !store_run(s, err, "INSERT INTO idempotency (key, job_n, created) VALUES (?, ?, ?)",
                           "tii", key, n, store_now()))
+        return false;
+    if (leader && !store_follow(s, n, leader, j->priority, err))
         return false;
     if (cached && (!store_run(s, err,
                               "UPDATE jobs SET state = 2, progress = 1, stage = 'cached',"
@@ -362,8 +386,11 @@ bool store_job_cancel(struct store *s, const char *id, struct bpu_error *err)
         return false;
     bool ok = state_of(s, id, &n, &state, err);
     if (ok && state == JOB_QUEUED)
-        ok = store_run(s, err, "UPDATE jobs SET state = 4, finished = ? WHERE n = ?", "ii",
-                       store_now(), n);
+        ok = store_run(s, err,
+                       "UPDATE jobs SET state = 4, finished = ?, waits_for = 0, not_before = 0"
+                       " WHERE n = ?",
+                       "ii", store_now(), n) &&
+             store_follow_end(s, n, JOB_CANCELLED, err);
     else if (ok && state == JOB_RUNNING)
         ok = store_run(s, err, "UPDATE jobs SET cancel = 1 WHERE n = ?", "i", n);
     else if (ok)
@@ -397,7 +424,7 @@ bool store_job_retry(struct store *s, const char *id, struct bpu_error *err)
          store_run(s, err,
                    "UPDATE jobs SET state = 0, verdict = '', stage = '', progress = 0,"
                    " attempts = 0, started = 0, finished = 0, worker = '', lease_until = 0,"
-                   " cancel = 0, error = NULL WHERE n = ?",
+                   " cancel = 0, error = NULL, waits_for = 0, not_before = 0 WHERE n = ?",
                    "i", n);
     return store_op_end(s, ok, err);
 }
@@ -414,6 +441,7 @@ bool store_job_delete(struct store *s, const char *id, struct bpu_error *err)
         error_hint(err, "Cancel it first.");
     }
     ok = ok && artifacts_discard(s, n, err) &&
+         (state != JOB_QUEUED || store_follow_end(s, n, JOB_CANCELLED, err)) &&
          store_run(s, err, "DELETE FROM job_text WHERE n = ?", "i", n) &&
          store_run(s, err, "DELETE FROM jobs WHERE n = ?", "i", n);
     return store_op_end(s, ok, err);

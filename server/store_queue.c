@@ -4,6 +4,10 @@
  *      ▲                 │
  *      └──── requeue, or a lease that ran out: claimed again, up to max_attempts
  *
+ * The order: leases that ran out, retries whose time has come, then by priority and, among equals, by turn
+ * (store_job.c): each step is the first row of a partial index that holds nothing else, so claiming costs
+ * the same whatever lies in the past.
+ *
  * A worker may only change a job that is running under its own name; anything else means that the
  * lease ran out and somebody else has it.  Doing a job twice is harmless: its result is decided by
  * its input and stored by content.  Claims and heartbeats are committed lazily, ends durably. */
@@ -19,9 +23,12 @@ static int claim_possible(struct store *s, int64_t now, struct bpu_error *err)
 {
     sqlite3_stmt *q =
         store_query(s, err,
-                    "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_queued WHERE state = 0)"
+                    "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 0"
+                    " AND waits_for = 0 AND not_before = 0)"
                     " OR EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_leased WHERE state = 1"
-                    " AND lease_until < ?)",
+                    " AND lease_until < ?1)"
+                    " OR EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_delayed WHERE state = 0"
+                    " AND not_before > 0 AND not_before <= ?1)",
                     "i", now);
     int row = q ? store_step(s, q, err) : -1;
     int possible = row == 1 ? sqlite3_column_int(q, 0) : -1;
@@ -63,6 +70,15 @@ static bool give_up(struct store *s, int64_t n, int attempts, struct bpu_error *
     return ok;
 }
 
+/* Whoever comes new to the queue begins at the turn that is being served. */
+static bool turn_reach(struct store *s, int64_t priority, int64_t turn, struct bpu_error *err)
+{
+    return store_run(s, err,
+                     "INSERT INTO turns (priority, now) VALUES (?, ?) ON CONFLICT (priority)"
+                     " DO UPDATE SET now = excluded.now WHERE excluded.now > now",
+                     "ii", priority, turn);
+}
+
 static bool claim(struct store *s, const char *worker, int64_t lease_ms, int max_attempts,
                   struct arena *a, struct store_job *out, bool *found, struct bpu_error *err)
 {
@@ -80,26 +96,34 @@ static bool claim(struct store *s, const char *worker, int64_t lease_ms, int max
         " stage = iif(attempts >= ?4, stage, ''),"
         " error = iif(cancel OR attempts < ?4, NULL, error),"
         " tool = coalesce(?5, tool),"
+        " not_before = 0,"
         " progress = 0"
         " WHERE n = coalesce("
         "  (SELECT n FROM jobs INDEXED BY jobs_leased WHERE state = 1 AND lease_until < ?1"
         "   ORDER BY lease_until LIMIT 1),"
-        "  (SELECT n FROM jobs INDEXED BY jobs_queued WHERE state = 0 ORDER BY n LIMIT 1))"
-        " RETURNING n, state, attempts",
+        "  (SELECT n FROM jobs INDEXED BY jobs_delayed WHERE state = 0 AND not_before > 0"
+        "   AND not_before <= ?1 ORDER BY not_before LIMIT 1),"
+        "  (SELECT n FROM jobs INDEXED BY jobs_ready WHERE state = 0 AND waits_for = 0"
+        "   AND not_before = 0 ORDER BY priority DESC, turn, n LIMIT 1))"
+        " RETURNING n, state, attempts, priority, turn",
         "itiit", now, worker, lease_ms, (int64_t)max_attempts, s->tool);
     int row = q ? store_step(s, q, err) : -1;
-    int64_t n = 0;
+    int64_t n = 0, priority = 0, turn = 0;
     int state = 0, attempts = 0;
     if (row == 1) {
         n = sqlite3_column_int64(q, 0);
         state = sqlite3_column_int(q, 1);
         attempts = sqlite3_column_int(q, 2);
+        priority = sqlite3_column_int64(q, 3);
+        turn = sqlite3_column_int64(q, 4);
     }
     store_done(q);
     *found = row == 1;
     if (row != 1)
         return row == 0;
     return (state != JOB_FAILED || give_up(s, n, attempts, err)) &&
+           (state == JOB_RUNNING ? turn_reach(s, priority, turn, err)
+                                 : store_follow_end(s, n, (enum job_state)state, err)) &&
            store_job_load(s, n, a, out, err);
 }
 
@@ -175,23 +199,48 @@ bool store_job_finish(struct store *s, const char *id, const char *worker, enum 
                         worker);
     if (ok && sqlite3_changes(s->db) == 0)
         ok = not_mine(id, worker, err);
-    ok = ok && artifacts_insert(s, n, artifacts, count, err);
+    ok = ok && artifacts_insert(s, n, artifacts, count, err) && store_follow_end(s, n, state, err);
     return store_op_end(s, ok, err);
 }
 
 bool store_job_requeue(struct store *s, const char *id, const char *worker, bool counts,
-                       const char *problem, struct bpu_error *err)
+                       int64_t delay_ms, const char *problem, struct bpu_error *err)
 {
-    int64_t n;
+    int64_t n, now = store_now();
+    bool cancelled = false;
     if (!store_job_number(id, &n, err) || !store_op_begin(s, err))
         return false;
+    sqlite3_stmt *q = store_query(s, err,
+                                  "UPDATE jobs SET state = iif(cancel, 4, 0),"
+                                  " finished = iif(cancel, ?1, 0), attempts = attempts - ?2,"
+                                  " error = iif(cancel, NULL, ?3), lease_until = 0, stage = '',"
+                                  " not_before = iif(cancel, 0, ?6),"
+                                  " progress = 0 WHERE n = ?4 AND state = 1 AND worker = ?5"
+                                  " RETURNING state",
+                                  "iititi", now, (int64_t)!counts, problem, n, worker,
+                                  delay_ms > 0 ? now + delay_ms : INT64_C(0));
+    int row = q ? store_step(s, q, err) : -1;
+    if (row == 1)
+        cancelled = sqlite3_column_int(q, 0) == JOB_CANCELLED;
+    store_done(q);
+    bool ok = row == 1 || (row == 0 && not_mine(id, worker, err));
+    if (ok && cancelled)
+        ok = store_follow_end(s, n, JOB_CANCELLED, err);
+    return store_op_end(s, ok, err);
+}
+
+bool store_leases_release(struct store *s, const char *worker_prefix, int64_t delay_ms, int *count,
+                          struct bpu_error *err)
+{
+    *count = 0;
+    if (!store_op_begin_lazily(s, err))
+        return false;
     bool ok = store_run(s, err,
-                        "UPDATE jobs SET state = iif(cancel, 4, 0),"
-                        " finished = iif(cancel, ?1, 0), attempts = attempts - ?2,"
-                        " error = iif(cancel, NULL, ?3), lease_until = 0, stage = '',"
-                        " progress = 0 WHERE n = ?4 AND state = 1 AND worker = ?5",
-                        "iitit", store_now(), (int64_t)!counts, problem, n, worker);
-    if (ok && sqlite3_changes(s->db) == 0)
-        ok = not_mine(id, worker, err);
+                        "UPDATE jobs SET lease_until = ?1 WHERE n IN"
+                        " (SELECT n FROM jobs INDEXED BY jobs_leased WHERE state = 1"
+                        " AND lease_until > ?1 AND substr(worker, 1, length(?2)) = ?2)",
+                        "it", store_now() + delay_ms, worker_prefix);
+    if (ok)
+        *count = sqlite3_changes(s->db);
     return store_op_end(s, ok, err);
 }

@@ -29,15 +29,46 @@ int64_t store_now(void)
 
 bool store_fail(struct store *s, const char *doing, struct bpu_error *err)
 {
-    int rc = sqlite3_errcode(s->db);
-    error_set(err, rc == SQLITE_NOMEM ? BPU_NO_MEMORY : BPU_IO, s->dir,
-              "the database cannot %s: %s", doing, sqlite3_errmsg(s->db));
-    if (rc == SQLITE_FULL)
-        error_hint(err, "Make room on the disk of the data directory.");
-    else if (rc == SQLITE_BUSY)
-        error_hint(err, "Another process has kept the database locked; try again.");
-    else if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
-        error_hint(err, "The file hub.db is damaged; restore it from a backup.");
+    /* SQLite reports a read that fails with EIO like this as well. */
+    static const char damaged_hint[] =
+        "See the kernel's log for errors of the disk. If there are none, stop the service, look with "
+        "`bpuhub fsck`, and restore the last backup with `bpuhub restore`.";
+    static const struct {
+        int rc;
+        enum bpu_code code;
+        const char *hint;
+    } rows[] = {
+        {SQLITE_FULL, BPU_DISK_FULL,
+         "Make room on the disk of the data directory (`bpuhub prune`), then send the request again."},
+        {SQLITE_READONLY, BPU_DISK, "Make the disk of the data directory writable again."},
+        {SQLITE_CANTOPEN, BPU_DISK, "See whether the data directory is there and may be written."},
+        {SQLITE_IOERR, BPU_DISK,
+         "See the kernel's log for what is wrong with the disk of the data directory."},
+        {SQLITE_BUSY, BPU_STORE_BUSY,
+         "Another process keeps the database locked; send the request again in a moment."},
+        {SQLITE_LOCKED, BPU_STORE_BUSY,
+         "Another process keeps the database locked; send the request again in a moment."},
+        {SQLITE_CORRUPT, BPU_STORE_DAMAGED,
+         damaged_hint},
+        {SQLITE_NOTADB, BPU_STORE_DAMAGED,
+         damaged_hint},
+        {SQLITE_NOMEM, BPU_NO_MEMORY, NULL},
+    };
+    int rc = sqlite3_errcode(s->db) & 0xFF, why = sqlite3_system_errno(s->db);
+    enum bpu_code code = BPU_SERVER;
+    const char *hint = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].rc == rc) {
+            code = rows[i].code;
+            hint = rows[i].hint;
+        }
+    if (rc == SQLITE_IOERR && (why == ENOSPC || why == EDQUOT)) {
+        code = BPU_DISK_FULL; /* of a file that SQLite does not expect to grow */
+        hint = rows[0].hint;
+    }
+    error_set(err, code, s->dir, "the database cannot %s: %s", doing, sqlite3_errmsg(s->db));
+    if (hint)
+        error_hint(err, "%s", hint);
     return false;
 }
 
@@ -88,7 +119,7 @@ static bool make_fan(const char *dir, const char *name, struct bpu_error *err)
     for (int i = 0; i < 256; i++) {
         snprintf(path, sizeof path, "%s/%s/%02x", dir, name, (unsigned)i);
         if (mkdir(path, 0700) != 0 && errno != EEXIST)
-            return error_set(err, BPU_IO, path, "cannot create the folder: %s", strerror(errno));
+            return files_fail(path, "cannot create the folder", err);
     }
     snprintf(path, sizeof path, "%s/%s", dir, name);
     return files_sync_dir(path, err);
@@ -315,7 +346,9 @@ int store_step(struct store *s, sqlite3_stmt *q, struct bpu_error *err)
         return 1;
     if (rc == SQLITE_DONE)
         return 0;
-    store_fail(s, sqlite3_stmt_readonly(q) ? "be read" : "be written", err);
+    /* COMMIT counts as read-only for SQLite. */
+    bool reads = sqlite3_stmt_readonly(q) && sqlite3_column_count(q) > 0;
+    store_fail(s, reads ? "be read" : "be written", err);
     return -1;
 }
 

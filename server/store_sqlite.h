@@ -34,6 +34,7 @@ struct store {
     char *tool;                        /* store_set_tool_version(), or NULL */
     bool in_tx;                        /* store_begin() is open */
     bool lazy;                         /* synchronous=NORMAL is set */
+    int others;                        /* store_others() */
     int64_t busy_since;                /* when it began to wait for the write lock */
     const char *sql[STORE_STATEMENTS]; /* keyed by the address of the literal */
     sqlite3_stmt *stmt[STORE_STATEMENTS];
@@ -81,7 +82,7 @@ bool store_id_range(const char *prefix, int64_t *low, int64_t *high);
 #define STORE_JOB_COLUMNS                                                                          \
     "j.n, j.state, j.kind, j.march, j.verdict, j.project, j.stage, j.progress, j.attempts, "       \
     "j.created, j.started, j.finished, j.lease_until, j.cancel, j.options, j.labels, j.error, "    \
-    "m.id, m.name"
+    "m.id, m.name, j.priority"
 bool store_job_read(sqlite3_stmt *q, struct arena *a, struct store_job *out,
                     struct bpu_error *err) BPU_CHECKED;
 /* The job by number. */
@@ -90,5 +91,15 @@ bool store_job_load(struct store *s, int64_t n, struct arena *a, struct store_jo
 /* Parses id, or BPU_NOT_FOUND. */
 bool store_job_number(const char *id, int64_t *n, struct bpu_error *err) BPU_CHECKED;
 bool store_job_missing(const char *id, struct bpu_error *err);
+
+/* Identical work (store_follow.c).  The job in flight that a new one would repeat, 0 if none. */
+bool store_follow_find(struct store *s, const char *hash, const char *tool, int64_t *leader,
+                       struct bpu_error *err) BPU_CHECKED;
+/* Lets job n, just inserted as queued, wait for it. */
+bool store_follow(struct store *s, int64_t n, int64_t leader, int64_t priority,
+                  struct bpu_error *err) BPU_CHECKED;
+/* What the end of a job means for those that wait for it; JOB_CANCELLED also when it is deleted. */
+bool store_follow_end(struct store *s, int64_t leader, enum job_state state,
+                      struct bpu_error *err) BPU_CHECKED;
 
 #endif

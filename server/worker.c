@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/log.h"
 #include "server/worker_child.h"
 #include "server/worker_run.h"
 #include "server/worker_wire.h"
@@ -37,8 +38,13 @@ int64_t worker_now(void)
 
 void worker_complain(const struct worker *w, const char *about, const struct bpu_error *err)
 {
-    fprintf(stderr, "bpuhub worker %s: %s: %s%s%s\n", w->name, about, err->message,
-            *err->where ? " at " : "", err->where);
+    struct log_line l;
+    log_begin(&l, "warning", "worker", "worker %s: %s: %s%s%s", w->name, about, err->message,
+              *err->where ? " at " : "", err->where);
+    log_text(&l, "worker", w->name);
+    log_text(&l, "about", about); /* a job's id, mostly */
+    log_text(&l, "code", error_code_name(err->code));
+    log_end(&l);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -90,6 +96,10 @@ static bool claim_and_do(struct worker *w, bool *was_job)
         wake_server(w->wake, job.id); /* given up or cancelled by the claim */
     else if (err.code != BPU_NONE)
         worker_complain(w, "claiming", &err);
+    if (store_others(w->store) > 0) { /* which waited for the same work */
+        wake_server(w->wake, "");
+        wake_workers(w->wake, "");
+    }
     arena_fini(&a);
     return found;
 }
@@ -180,6 +190,8 @@ static void defaults_fill(struct worker *w, const struct worker_options *o)
         w->o.lease_seconds = 30;
     if (w->o.max_attempts <= 0)
         w->o.max_attempts = 3;
+    if (w->o.retry_ms <= 0)
+        w->o.retry_ms = 1000;
     if (!w->o.job)
         w->o.job = job_run;
     if (!w->o.warm_up)

@@ -26,6 +26,7 @@ struct worker_options {
     int job_cpu_seconds;      /* of the processor [job_seconds] */
     int lease_seconds;        /* a silent worker loses its job after this [30] */
     int max_attempts;         /* a job that workers die of is given up after this [3] */
+    int retry_ms;             /* before the second attempt; doubles with each [1000] */
     int64_t stop_after;       /* exit after so many jobs [0 = never] */
     bool stop_when_idle;      /* exit when the queue is empty */
     bool namespaces;          /* children leave the user, network, IPC and mount namespaces too;

@@ -19,7 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "server/files.h"
 #include "server/json.h"
+#include "server/log.h"
 #include "server/problem.h"
 #include "server/worker_child.h"
 #include "server/worker_wire.h"
@@ -30,6 +32,8 @@
 #define PIPE_SIZE (1 << 20)
 #define MAX_OPTIONS 256
 #define DYING_MAX 4
+#define RETRY_MAX_MS 300000
+#define STORE_AGAIN_MS 500 /* while the disk takes no result */
 
 /* One job in a child. */
 struct run {
@@ -41,6 +45,9 @@ struct run {
     int64_t started, deadline, next_beat, published;
     char stage[24]; /* as published */
     double progress;
+    struct bpu_error death; /* why the child died, once that is known */
+    bool counted;           /* in /metrics */
+    bool again;             /* and whether another attempt may do better */
     enum {
         RUN_ENDED,
         RUN_DIED,
@@ -153,7 +160,9 @@ static bool file_open(const char *path, const char *what, const char *name, int 
         *size = (size_t)st.st_size;
         return true;
     }
-    error_set(err, BPU_IO, name, "the stored %s cannot be opened: %s", what, strerror(errno));
+    char doing[64];
+    snprintf(doing, sizeof doing, "the stored %s cannot be opened", what);
+    files_fail(name, doing, err);
     return error_hint(err, "Upload the %s again.", what);
 }
 
@@ -247,6 +256,15 @@ out:
 
 /* ---- ending a job ---------------------------------------------------------------------------- */
 
+/* Back-off: doubles with each attempt. */
+static int64_t retry_delay(const struct run *r)
+{
+    int64_t ms = r->w->o.retry_ms;
+    for (int i = 1; i < r->job->attempts && ms < RETRY_MAX_MS; i++)
+        ms *= 2;
+    return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
 static bool store_failure(struct run *r, const struct problem *p, bool again, struct bpu_error *err)
 {
     struct buf doc;
@@ -254,7 +272,8 @@ static bool store_failure(struct run *r, const struct problem *p, bool again, st
     problem_write(&doc, p);
     bool ok = buf_ok(&doc, err);
     if (ok && again && r->job->attempts < r->w->o.max_attempts)
-        ok = store_job_requeue(r->w->store, r->job->id, r->w->name, true, buf_str(&doc), err);
+        ok = store_job_requeue(r->w->store, r->job->id, r->w->name, true, retry_delay(r),
+                               buf_str(&doc), err);
     else if (ok)
         ok = store_job_finish(r->w->store, r->job->id, r->w->name, JOB_FAILED, NULL, buf_str(&doc),
                               NULL, 0, err);
@@ -282,6 +301,31 @@ static bool info_data_id(const struct store_job *j, const struct job_artifact *f
     bool ok = value && job_option_file(j->kind, option) && job_file_value(value, id, &array);
     json_decref(options);
     return ok;
+}
+
+/* What this run adds to /metrics; in the caller's transaction if there is one, and no reason to lose a result. */
+static void count_run(struct run *r, const char *killed)
+{
+    struct bpu_error lost = {0};
+    char labels[96];
+    bool ok = true;
+    if (r->counted)
+        return;
+    r->counted = true;
+    wire_stage_end(&r->wire);
+    for (size_t i = 0; ok && i < r->wire.stage_count; i++) {
+        const struct wire_stage *stage = &r->wire.stages[i];
+        if (strspn(stage->name, "abcdefghijklmnopqrstuvwxyz_-") != strlen(stage->name))
+            continue; /* the child is not trusted with our labels */
+        snprintf(labels, sizeof labels, "kind=\"%s\",stage=\"%s\"", r->job->kind, stage->name);
+        ok = store_count(r->w->store, "job_stage_seconds_total", labels, (double)stage->us / 1e6, &lost);
+    }
+    if (ok && killed) {
+        snprintf(labels, sizeof labels, "code=\"%s\"", killed);
+        ok = store_count(r->w->store, "sandbox_kills_total", labels, 1, &lost);
+    }
+    if (!ok)
+        worker_complain(r->w, "counting", &lost);
 }
 
 /* Good to have, and no reason to lose a result. */
@@ -319,15 +363,18 @@ static bool store_success(struct run *r, struct bpu_error *err)
     /* All in one commit. */
     if (!store_begin(w->store, err))
         return false;
+    count_run(r, NULL);
     for (size_t i = 0; i < result->artifact_count; i++)
         if (is_info(&result->artifacts[i]))
             store_info(r, &result->artifacts[i]);
     if (!store_job_finish(w->store, r->job->id, w->name, JOB_SUCCEEDED, result->verdict, NULL,
                           files, count, err)) {
         store_rollback(w->store);
+        r->counted = false;
         return false;
     }
-    return store_commit(w->store, err);
+    r->counted = store_commit(w->store, err);
+    return r->counted;
 }
 
 /* What the end of the run means for the job.  watched: the error of RUN_BROKEN. */
@@ -335,7 +382,6 @@ static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_
 {
     struct worker *w = r->w;
     struct problem p;
-    struct bpu_error why = {0};
     struct worker_death d = {.note = w->note,
                              .options = &w->o,
                              .stage = r->wire.stage,
@@ -349,20 +395,54 @@ static bool conclude(struct run *r, const struct bpu_error *watched, struct bpu_
     case RUN_BROKEN: p = problem_of_error(watched); return store_failure(r, &p, false, err);
     case RUN_DIED:
     case RUN_TIME_UP: {
-        if (wait4(r->pid, &d.status, 0, &d.usage) == r->pid)
-            r->pid = 0;
-        bool again = worker_death_explain(&d, &why);
-        p = problem_of_error(&why);
-        worker_complain(w, r->job->id, &why);
-        return store_failure(r, &p, again, err);
+        if (r->death.code == BPU_NONE) {
+            if (wait4(r->pid, &d.status, 0, &d.usage) == r->pid)
+                r->pid = 0;
+            r->again = worker_death_explain(&d, &r->death);
+            worker_complain(w, r->job->id, &r->death);
+        }
+        count_run(r, error_code_name(r->death.code));
+        p = problem_of_error(&r->death);
+        return store_failure(r, &p, r->again, err);
     }
     case RUN_CANCELLED:
         return store_job_finish(w->store, r->job->id, w->name, JOB_CANCELLED, NULL, NULL, NULL, 0,
                                 err);
-    case RUN_GIVEN_BACK: return store_job_requeue(w->store, r->job->id, w->name, false, NULL, err);
+    case RUN_GIVEN_BACK: return store_job_requeue(w->store, r->job->id, w->name, false, 0, NULL, err);
     case RUN_LOST: break;
     }
     return true;
+}
+
+static bool is_passing(enum bpu_code code)
+{
+    return code == BPU_DISK_FULL || code == BPU_DISK || code == BPU_STORE_BUSY;
+}
+
+/* As conclude(); while the disk or the database takes nothing, the result is kept and the lease renewed, so that a
+ * full disk costs waiting and no work.  Gives up when somebody else has the job, or when the worker is to stop. */
+static bool conclude_at_last(struct run *r, const struct bpu_error *watched, struct bpu_error *err)
+{
+    for (int64_t told = 0;;) {
+        struct bpu_error ignored = {0};
+        bool lost = false, cancel;
+        if (conclude(r, watched, err))
+            return true;
+        if (!is_passing(err->code) || r->w->stopping)
+            return false;
+        if (worker_now() - told > 60000) {
+            worker_complain(r->w, r->job->id, err);
+            told = worker_now();
+        }
+        int64_t until = worker_now() + STORE_AGAIN_MS;
+        while (!r->w->stopping && worker_now() < until)
+            worker_wait(r->w, -1, "", until);
+        *err = (struct bpu_error){0};
+        if (store_job_heartbeat(r->w->store, r->job->id, r->w->name, r->w->o.lease_seconds * 1000,
+                                r->wire.stage, r->wire.progress, &lost, &cancel, &ignored) &&
+            lost)
+            return true; /* nothing to be told about: its new holder stores the same result */
+    }
 }
 
 /* Collects the dead, and waits for some if more than `most` are dying. */
@@ -370,6 +450,26 @@ void worker_collect(struct worker *w, int most)
 {
     while (w->dying > 0 && waitpid(-1, NULL, w->dying > most ? 0 : WNOHANG) > 0)
         w->dying--;
+}
+
+/* One line per attempt, for those who follow a job from the request's line to its end. */
+static void log_run(const struct run *r, bool stored)
+{
+    static const char *const ends[] = {"ended", "died", "time_up", "cancelled", "lost", "broken", "given_back"};
+    struct log_line l;
+    log_begin(&l, "info", "job", NULL);
+    log_text(&l, "job", r->job->id);
+    log_text(&l, "kind", r->job->kind);
+    log_text(&l, "worker", r->w->name);
+    log_int(&l, "attempt", r->job->attempts);
+    log_text(&l, "end", ends[r->end]);
+    log_text(&l, "stage", r->wire.stage);
+    log_text(&l, "verdict", r->wire.result.verdict);
+    if (r->wire.error.code != BPU_NONE || r->death.code != BPU_NONE)
+        log_text(&l, "code", error_code_name(r->wire.error.code != BPU_NONE ? r->wire.error.code : r->death.code));
+    log_int(&l, "ms", worker_now() - r->started);
+    log_text(&l, "stored", stored ? "yes" : "no");
+    log_end(&l);
 }
 
 void worker_run(struct worker *w, const struct store_job *job, struct arena *a)
@@ -381,14 +481,16 @@ void worker_run(struct worker *w, const struct store_job *job, struct arena *a)
     if (start(&r, a, &err)) {
         watch(&r, &watched);
         kill(r.pid, SIGKILL); /* dead already, or done, or not to go on */
-        ok = conclude(&r, &watched, &err);
+        ok = conclude_at_last(&r, &watched, &err);
     } else {
         struct problem p = problem_of_error(&err);
         struct bpu_error second = {0};
         worker_complain(w, job->id, &err);
-        ok = store_failure(&r, &p, err.code == BPU_SERVER, &second);
+        ok = store_failure(&r, &p, err.code == BPU_SERVER || is_passing(err.code), &second);
         err = second;
     }
+    if (log_is_json())
+        log_run(&r, ok);
     w->dying += r.pid > 0;
     worker_collect(w, DYING_MAX);
     if (r.pipe_fd >= 0)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/files.h"
@@ -219,16 +220,50 @@ static bool take_file(struct wire *w, const char *at, const char *end, struct bp
     return buf_ok(&f->bytes, err);
 }
 
+static int64_t clock_now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+void wire_stage_end(struct wire *w)
+{
+    int64_t now = clock_now_us();
+    if (!*w->stage)
+        return;
+    size_t i = 0;
+    while (i < w->stage_count && strcmp(w->stages[i].name, w->stage) != 0)
+        i++;
+    if (i == WIRE_STAGES)
+        return; /* no job has so many */
+    if (i == w->stage_count) {
+        memcpy(w->stages[i].name, w->stage, sizeof w->stage);
+        w->stage_count++;
+    }
+    w->stages[i].us += now - w->stage_since;
+    w->stage_since = now;
+}
+
+static void stage_begin(struct wire *w, const char stage[static 24])
+{
+    wire_stage_end(w);
+    memcpy(w->stage, stage, sizeof w->stage);
+    w->stage_since = clock_now_us();
+}
+
 static bool take(struct wire *w, uint32_t type, const char *at, size_t length,
                  struct bpu_error *err)
 {
+    char stage[sizeof w->stage] = "";
     if (w->ended)
         return broken(err, "more after the end");
     switch (type) {
     case WIRE_PROGRESS:
-        if (length < 4 || get32(at) > 10000 ||
-            !word(w->stage, sizeof w->stage, at + 4, length - 4, "_-. "))
+        if (length < 4 || get32(at) > 10000 || !word(stage, sizeof stage, at + 4, length - 4, "_-. "))
             return broken(err, "progress without a stage");
+        if (strcmp(stage, w->stage) != 0)
+            stage_begin(w, stage);
         w->progress = get32(at) / 10000.0;
         return true;
     case WIRE_ERROR: return take_error(w, at, at + length, err);

@@ -27,6 +27,8 @@ bool wire_send_progress(int fd, const char *stage, double done);
 bool wire_send_error(int fd, const struct bpu_error *err);
 bool wire_send_result(int fd, const struct job_result *r);
 
+#define WIRE_STAGES 16
+
 /* Receiving. */
 struct wire {
     struct buf in; /* bytes that are not yet a message */
@@ -34,6 +36,12 @@ struct wire {
     size_t room;   /* bytes of artifacts that may still come */
     char stage[24];
     double progress;
+    struct wire_stage {
+        char name[24];
+        int64_t us; /* spent in it */
+    } stages[WIRE_STAGES];
+    size_t stage_count;
+    int64_t stage_since; /* when the present one began, in us */
     bool ended;             /* END has come: error or result are complete */
     struct bpu_error error; /* code NONE: a result */
     struct job_result result;
@@ -43,6 +51,8 @@ enum wire_read { WIRE_AGAIN, WIRE_EOF, WIRE_BROKEN };
 
 void wire_init(struct wire *w, int64_t max_output);
 void wire_fini(struct wire *w);
+/* Ends the time of the present stage. */
+void wire_stage_end(struct wire *w);
 /* Reads what is there from a non-blocking descriptor.  WIRE_BROKEN: *err says what was wrong with
  * it (BPU_LIMIT: more output than allowed; BPU_CRASH: not our messages). */
 enum wire_read wire_receive(struct wire *w, int fd, struct bpu_error *err);

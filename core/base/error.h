@@ -31,6 +31,10 @@
     X(CRASH, "worker_crashed", "The job's process died", 500, 4)                                   \
     X(SANDBOX, "sandbox_violation", "The job tried what its sandbox forbids", 422, 4)              \
     X(IO, "io_error", "Reading or writing failed", 500, 3)                                         \
+    X(DISK_FULL, "disk_full", "The disk is full", 507, 4)                                          \
+    X(DISK, "disk_unavailable", "The disk does not take or give data", 503, 5)                     \
+    X(STORE_BUSY, "store_busy", "The database is locked", 503, 5)                                  \
+    X(STORE_DAMAGED, "store_damaged", "The database is damaged", 503, 5)                           \
     X(NOT_FOUND, "not_found", "There is no such thing", 404, 5)                                    \
     X(NO_DATA, "unknown_data", "An option names a data file that is not here", 422, 5)             \
     X(CONFLICT, "conflict", "The state does not allow this", 409, 5)                               \

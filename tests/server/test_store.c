@@ -335,15 +335,15 @@ static void test_requeue(void **state)
     struct hub *h = *state;
     struct store_job j, added = hub_job(h, hub_model(h, "a", "a"), NULL);
     assert_true(claim(h, "w", LEASE, &j));
-    hub_refused(h, store_job_requeue(h->store, j.id, "other", true, NULL, &h->err), BPU_CONFLICT);
-    hub_ok(h, store_job_requeue(h->store, j.id, "w", false, NULL, &h->err));
+    hub_refused(h, store_job_requeue(h->store, j.id, "other", true, 0, NULL, &h->err), BPU_CONFLICT);
+    hub_ok(h, store_job_requeue(h->store, j.id, "w", false, 0, NULL, &h->err));
     j = hub_get(h, added.id);
     assert_int_equal(j.state, JOB_QUEUED);
     assert_int_equal(j.attempts, 0);
     for (int i = 1; i <= 3; i++) {
         assert_true(claim(h, "w", LEASE, &j));
         assert_int_equal(j.attempts, i);
-        hub_ok(h, store_job_requeue(h->store, j.id, "w", true, "{\"code\":\"oom\"}", &h->err));
+        hub_ok(h, store_job_requeue(h->store, j.id, "w", true, 0, "{\"code\":\"oom\"}", &h->err));
     }
     assert_true(claim(h, "w", LEASE, &j));
     assert_int_equal(j.state, JOB_FAILED);
@@ -617,7 +617,7 @@ static void test_open_errors(void **state)
         fputc('x', f);
     fclose(f);
     snprintf(path, sizeof path, "%s/junk", h->dir);
-    hub_refused(h, store_open(path, &h->err) != NULL, BPU_IO);
+    hub_refused(h, store_open(path, &h->err) != NULL, BPU_STORE_DAMAGED);
 }
 
 /* ---- several processes ----------------------------------------------------------------------- */
