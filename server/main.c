@@ -7,6 +7,7 @@
 
 #include "core/base/version.h"
 #include "server/cli.h"
+#include "server/cli_token.h"
 #include "server/serve.h"
 #include "server/worker.h"
 
@@ -31,6 +32,9 @@ static const struct {
     {"ops", cli_ops, "the operator table with all limits"},
     {"serve", serve_main, "run the HTTP service with its workers"},
     {"worker", worker_command, "run one more worker on a data directory"},
+    {"token", token_main, "make, list and revoke access tokens"},
+    {"project", project_main, "which projects are private"},
+    {"audit", audit_main, "who did what, and when"},
     {"--version", version_command, "print the version"},
     {"help", help_command, "this text"},
 };

@@ -89,7 +89,8 @@ static int socket_port(int fd)
 }
 
 /* The listening socket, or -1. */
-static int listen_open(const struct config *c, bool *loopback, struct bpu_error *err)
+static int listen_open(const struct config *c, bool has_tokens, bool *loopback,
+                       struct bpu_error *err)
 {
     char host[256] = "";
     const char *port = "";
@@ -107,14 +108,16 @@ static int listen_open(const struct config *c, bool *loopback, struct bpu_error 
     }
     int fd = -1;
     *loopback = address_is_loopback(list->ai_addr);
-    if (!*loopback && !c->insecure) {
+    if (!*loopback && !has_tokens && !c->insecure) {
         error_set(err, BPU_USAGE, "--listen",
-                  "%.100s can be reached from other machines, and there is no access control",
-                  c->listen);
-        error_hint(err, "listen on 127.0.0.1, or add --insecure if everybody who can reach this "
-                        "machine may use the service");
+                  "%.100s can be reached from other machines, and there are no tokens", c->listen);
+        error_hint(err, "make one with `bpuhub token create`, listen on 127.0.0.1, or add "
+                        "--insecure if everybody who can reach this machine may use the service");
         goto out;
     }
+    if (!*loopback && has_tokens && !c->tls_cert[0] && !c->proxy_tls && !c->insecure)
+        fprintf(stderr, "bpuhub: warning: tokens travel in clear text: give tls-cert and tls-key, "
+                        "or let a proxy speak TLS and say proxy-tls\n");
     fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
@@ -298,7 +301,7 @@ static void listening_print(const struct config *c, int port)
     if (!listen_split(c->listen, host, sizeof host, &ignored, &err))
         return;
     bool v6 = strchr(host, ':') != NULL;
-    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", *host ? host : "0.0.0.0",
+    printf("listening on http%s://%s%s%s:%d\n", c->tls_cert[0] ? "s" : "", v6 ? "[" : "", *host ? host : "0.0.0.0",
            v6 ? "]" : "", port);
     fflush(stdout);
 }
@@ -308,16 +311,20 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     const struct config *c = &h->config;
     int socket = -1, signals = -1;
     bool ok = false;
-    if (!files_mkdirs(c->data, err) || !static_init(err))
+    if (!files_mkdirs(c->data, err) || !static_init(err) || !tls_load(c, &h->tls, err))
         goto out;
-    socket = listen_open(c, &h->loopback, err);
+    h->access = access_new(c->data, c, err);
+    if (!h->access)
+        goto out;
+    socket = listen_open(c, !access_is_open(h->access), &h->loopback, err);
     if (socket < 0)
         goto out;
     h->port = socket_port(socket);
     signals = signals_open();
     h->metrics = http_metrics_new();
     h->replay = replay_new();
-    if (signals < 0 || !h->metrics || !h->replay) {
+    h->rates = rates_new();
+    if (signals < 0 || !h->metrics || !h->replay || !h->rates) {
         error_set(err, BPU_NO_MEMORY, NULL, "no memory or descriptors to start with");
         goto out;
     }
@@ -342,6 +349,9 @@ out:
         wake_close(h->wake);
     http_metrics_free(h->metrics);
     replay_free(h->replay);
+    access_free(h->access);
+    rates_free(h->rates);
+    tls_free(&h->tls);
     if (socket >= 0)
         close(socket);
     if (signals >= 0)

@@ -189,7 +189,13 @@ static void test_migrates(void **state)
     store_close(h->store);
     snprintf(path, sizeof path, "%s/hub.db", h->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "DROP TABLE data; DELETE FROM migrations WHERE version >= 3",
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP TABLE data; DROP INDEX jobs_queued_by_token;"
+                                  "ALTER TABLE jobs DROP COLUMN token_n; DROP TABLE sessions;"
+                                  "DROP TABLE token_usage; DROP TABLE tokens; DROP TABLE projects;"
+                                  "DROP TABLE file_projects; DROP TABLE audit;"
+                                  "DROP TABLE access_version;"
+                                  "DELETE FROM migrations WHERE version >= 3",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     sqlite3_close(db);
