@@ -387,7 +387,7 @@ bool http_start(struct http_server *h, int socket, struct bpu_error *err)
         CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT,
         MHD_OPTION_CONNECTION_LIMIT, connections_max(), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)per_address, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)h->config.idle_seconds,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, h->tls.cert ? tls : none,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL, MHD_OPTION_ARRAY, h->tls.cert ? tls : none,
         MHD_OPTION_END);
     if (!h->daemon || h->kick < 0)
         return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");

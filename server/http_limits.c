@@ -52,15 +52,16 @@ static bool is_value(const char *s)
 }
 
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                 const char *value)
+                                 size_t name_size, const char *value, size_t value_size)
 {
     (void)kind;
     struct head *h = cls;
     if (!value)
         value = "";
     h->count++;
-    h->bytes += strlen(name) + strlen(value) + 4;
-    if (!is_token(name) || !is_value(value))
+    h->bytes += name_size + value_size + 4;
+    if (!is_token(name) || !is_value(value) || strlen(name) != name_size ||
+        strlen(value) != value_size)
         h->bad = name;
     h->hosts += strcasecmp(name, "Host") == 0;
     h->authorizations += strcasecmp(name, "Authorization") == 0;
@@ -92,10 +93,37 @@ static bool refuse_framing(struct http_request *r, const char *detail, const cha
     return refuse(r, 400, "bad_framing", "Where the request ends is not clear", detail, where);
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+size_t http_unescape(void *cls, struct MHD_Connection *connection, char *text)
+{
+    (void)cls;
+    (void)connection;
+    char *to = text;
+    for (const char *p = text; *p;) {
+        int high = *p == '%' ? hex_digit(p[1]) : -1;
+        int low = high >= 0 ? hex_digit(p[2]) : -1;
+        if (low < 0 || (high == 0 && low == 0)) {
+            *to++ = *p++;
+        } else {
+            *to++ = (char)(high << 4 | low);
+            p += 3;
+        }
+    }
+    *to = 0;
+    return (size_t)(to - text);
+}
+
 bool http_limits(struct http_request *r, const char *version)
 {
     struct head h = {0};
-    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, &h);
+    (void)MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, on_header, &h);
     bool http_1_0 = strcmp(version, "HTTP/1.1") != 0;
     if (strlen(r->path) > TARGET_BYTES_MAX)
         return refuse(r, 414, "target_too_long", "The address is too long",

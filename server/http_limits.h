@@ -19,6 +19,8 @@ struct http_peer {
 
 /* Refuses heads that are too large or can be read in two ways; false after answering. */
 bool http_limits(struct http_request *r, const char *version);
+/* For MHD_OPTION_UNESCAPE_CALLBACK: "%00" stays as it is, so that no name ends early. */
+size_t http_unescape(void *cls, struct MHD_Connection *connection, char *text);
 /* For MHD_OPTION_NOTIFY_CONNECTION; cls is the server. */
 void http_peer_notify(void *cls, struct MHD_Connection *connection, void **context,
                       enum MHD_ConnectionNotificationCode code);

@@ -25,6 +25,18 @@ bool store_role_find(const char *name, enum store_role *out)
     return false;
 }
 
+bool store_all_begin(struct store *s, struct bpu_error *err)
+{
+    if (!s->in_tx)
+        return error_set(err, BPU_SERVER, NULL, "no transaction is open");
+    return store_op_begin(s, err);
+}
+
+bool store_all_end(struct store *s, bool ok, struct bpu_error *err)
+{
+    return store_op_end(s, ok, err);
+}
+
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 bool store_token_add(struct store *s, struct store_token *t, struct bpu_error *err)

@@ -21,6 +21,10 @@ struct store_token {
     int64_t rate, quota_upload, quota_queued;     /* 0 = the daemon's */
 };
 
+/* Inside store_begin(): several operations of which all are undone if one fails. Ends with ok. */
+bool store_all_begin(struct store *s, struct bpu_error *err) BPU_CHECKED;
+bool store_all_end(struct store *s, bool ok, struct bpu_error *err) BPU_CHECKED;
+
 const char *store_role_name(enum store_role role);
 bool store_role_find(const char *name, enum store_role *out);
 
