@@ -4,6 +4,7 @@
 import { h } from './dom.js';
 import { home_view, offer_file } from './home.js';
 import { job_view } from './job.js';
+import { session_ask, session_load, session_needed, signin_view } from './session.js';
 
 const main = document.getElementById('main');
 let current = null;
@@ -17,7 +18,15 @@ function parse(hash) {
 function show() {
     if (location.hash && !location.hash.startsWith('#/')) return;
     const { parts, params } = parse(location.hash);
-    const view = parts.length === 0 ? 'home' : parts[0] === 'jobs' && parts[1] ? 'job' : 'unknown';
+    const view =
+        parts.length === 0
+            ? 'home'
+            : parts[0] === 'jobs' && parts[1]
+              ? 'job'
+              : parts[0] === 'signin'
+                ? 'signin'
+                : 'unknown';
+    if (view !== 'signin' && session_needed()) return session_ask();
     const id = parts[1] ? decodeURIComponent(parts[1]) : '';
 
     // The same page with other parameters changes in place: no flash, focus stays.
@@ -31,6 +40,7 @@ function show() {
     main.replaceChildren(root);
     if (view === 'home') current.onparams = home_view(root, params, stop.signal);
     else if (view === 'job') current.onparams = job_view(root, id, params, stop.signal);
+    else if (view === 'signin') signin_view(root, params, stop.signal);
     else {
         document.title = 'Not found – BPU Hub';
         root.append(
@@ -92,5 +102,6 @@ addEventListener('drop', (e) => {
     if (parse(location.hash).parts.length) location.hash = '#/';
 });
 
+addEventListener('unauthorized', session_ask);
 addEventListener('hashchange', show);
-show();
+session_load().then(show);
