@@ -21,7 +21,7 @@ def is_run(path, name):
     source = path.read_text()
     if path.suffix == ".c":
         return re.search(r"\bvoid %s\(" % re.escape(name), source) and \
-            re.search(r"\b(cmocka_unit_test\w*\(|T\(|\.test_func = )%s\b" % re.escape(name), source)
+            re.search(r"(\bcmocka_unit_test\w*\(|\bT\(|\{\w+\[i\]\.name, )%s\b" % re.escape(name), source)
     return f"test('{name}'" in source
 
 
