@@ -181,7 +181,7 @@ static int64_t bound(int64_t own, int64_t general)
 
 bool access_find(struct access_table *t, const char *secret, bool session, struct access *out)
 {
-    struct secret key;
+    struct secret key = {0};
     if (!access_hash(secret, key.hash))
         return false;
     int64_t now = access_now();

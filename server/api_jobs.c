@@ -259,8 +259,14 @@ static bool change_run(struct task *t, struct store *s)
     const char *action = c->change == store_job_delete   ? "job.delete"
                          : c->change == store_job_cancel ? "job.cancel"
                                                          : "job.retry";
-    return access_job_check(r, s, c->id, true, &t->err) && c->change(s, c->id, &t->err) &&
-           audit_write(r, s, action, c->id, "ok", &t->err);
+    if (!store_all_begin(s, &t->err))
+        return false;
+    bool ok = access_job_check(r, s, c->id, true, &t->err) && c->change(s, c->id, &t->err) &&
+              audit_write(r, s, action, c->id, "ok", &t->err);
+    /* What is queued again counts again. */
+    if (ok && c->change == store_job_retry && r->access.token)
+        ok = store_job_set_token(s, c->id, r->access.token, r->access.quota_queued, &t->err);
+    return store_all_end(s, ok, &t->err);
 }
 
 static void change_after(struct task *t)

@@ -274,6 +274,36 @@ static void test_expiry_and_revocation(void **state)
     assert_int_equal(operator_run(&hub, "token create a --role admin --project p", line, sizeof line), 2);
 }
 
+/* When a token was used is known within seconds, and is not written with each request. */
+static void test_last_use(void **state)
+{
+    (void)state;
+    char token[TOKEN_SIZE], line[16384], first[64] = "";
+    token_make(&hub, "rarely", token);
+    for (int i = 0; i < 100 && !*first; i++) {
+        json_t *item;
+        size_t k;
+        assert_int_equal(status_of(token, "GET", "/v1/marches"), 200);
+        usleep(50000);
+        assert_int_equal(operator_run(&hub, "token list --json", line, sizeof line), 0);
+        json_t *doc = json_loads(line, 0, NULL);
+        json_array_foreach(json_object_get(doc, "items"), k, item)
+        {
+            const char *at = json_string_value(json_object_get(item, "last_used"));
+            if (strcmp(json_string_value(json_object_get(item, "name")), "rarely") == 0)
+                snprintf(first, sizeof first, "%s", at ? at : "");
+        }
+        json_decref(doc);
+    }
+    assert_true(*first);
+    /* Used again and again: the same text for the next minute. */
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(status_of(token, "GET", "/v1/marches"), 200);
+    usleep(2500000);
+    assert_int_equal(operator_run(&hub, "token list --json", line, sizeof line), 0);
+    assert_non_null(strstr(line, first));
+}
+
 /* ---- projects ----------------------------------------------------------------------------------
  */
 
@@ -744,6 +774,7 @@ int main(void)
         cmocka_unit_test(test_wrong_tokens),
         cmocka_unit_test(test_stored_hashed),
         cmocka_unit_test(test_expiry_and_revocation),
+        cmocka_unit_test(test_last_use),
         cmocka_unit_test(test_private_project),
         cmocka_unit_test(test_bound_token),
         cmocka_unit_test(test_keys_of_others),
