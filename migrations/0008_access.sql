@@ -24,6 +24,7 @@ CREATE TABLE sessions (
     expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_expiry ON sessions (expires);
+CREATE INDEX sessions_by_token  ON sessions (token_n, created);
 
 -- A project without a row is public.
 CREATE TABLE projects (

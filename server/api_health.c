@@ -65,6 +65,8 @@ static bool metrics_run(struct task *t, struct store *s)
     gauge(&text, "event_streams", "Open event streams.", (double)watch_stream_count(h->watch));
     gauge(&text, "http_requests_open", "Requests that are being answered.",
           (double)atomic_load(&h->open_requests));
+    gauge(&text, "http_slow_closed", "Connections that were closed because they took too long.",
+          (double)atomic_load(&h->slow_closed));
     http_metrics_write(h->metrics, &text);
     struct bpu_error err = {0};
     if (buf_ok(&text, &err))

@@ -8,6 +8,8 @@
 #include "server/store_access.h"
 #include "server/store_sqlite.h"
 
+#define SESSIONS_MAX 50 /* of one token; the oldest give way */
+
 static const char *const role_names[] = {"none", "viewer", "submitter", "admin"};
 
 const char *store_role_name(enum store_role role)
@@ -182,7 +184,12 @@ bool store_session_add(struct store *s, const struct store_session *e, struct bp
     bool ok = store_run(s, err,
                         "INSERT INTO sessions (hash, token_n, created, expires)"
                         " VALUES (?, ?, ?, ?)",
-                        "tiii", e->hash, e->token, store_now(), e->expires);
+                        "tiii", e->hash, e->token, store_now(), e->expires) &&
+              store_run(s, err,
+                        "DELETE FROM sessions WHERE token_n = ?1 AND hash IN (SELECT hash FROM"
+                        " sessions WHERE token_n = ?1 ORDER BY created DESC, hash = ?2 DESC"
+                        " LIMIT -1 OFFSET ?3)",
+                        "iti", e->token, e->hash, (int64_t)SESSIONS_MAX);
     return store_op_end(s, ok, err);
 }
 

@@ -49,6 +49,7 @@ struct store_session {
     char hash[65];
     int64_t token, expires;
 };
+/* A token has 50 sessions at most: the oldest give way. */
 bool store_session_add(struct store *s, const struct store_session *e, struct bpu_error *err) BPU_CHECKED;
 bool store_session_remove(struct store *s, const char *hash, struct bpu_error *err) BPU_CHECKED;
 /* Those that have not expired. */

@@ -54,7 +54,7 @@ void raw_read(int fd, int quiet_ms, int limit_ms, struct raw *out)
     for (;;) {
         int left = limit_ms - (int)((now() - start) * 1000);
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (left <= 0 || poll(&p, 1, left < quiet_ms ? left : quiet_ms) <= 0)
+        if (left <= 0 || poll(&p, 1, got && left > quiet_ms ? quiet_ms : left) <= 0)
             break;
         char rest[4096];
         bool room = got < sizeof out->text - 1;

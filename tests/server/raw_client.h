@@ -20,7 +20,8 @@ struct raw {
 int raw_open(const struct service *s);
 /* Sends all of it; false if the server does not take it. */
 bool raw_send(int fd, const void *data, size_t n);
-/* Reads until the server closes, nothing has come for quiet_ms, or limit_ms are over. */
+/* Reads until the server closes, nothing has come for quiet_ms after the first bytes, or limit_ms
+ * are over. */
 void raw_read(int fd, int quiet_ms, int limit_ms, struct raw *out);
 /* Opens, sends a text, reads, closes. */
 void raw_do(const struct service *s, const char *text, struct raw *out);

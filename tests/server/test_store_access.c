@@ -68,6 +68,31 @@ static void test_sessions(void **state)
     assert_int_equal(count, 0);
 }
 
+static void test_many_sessions(void **state)
+{
+    struct hub *h = *state;
+    struct store_token t = token_add(h, "a", ROLE_VIEWER), u = token_add(h, "b", ROLE_VIEWER);
+    struct store_session *items, e = {.token = u.n, .expires = access_now() + 60000};
+    size_t count;
+    bool newest = false, others = false;
+    assert_true(access_hash("other", e.hash));
+    hub_ok(h, store_session_add(h->store, &e, &h->err));
+    e.token = t.n;
+    for (int i = 0; i < 80; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", i);
+        assert_true(access_hash(text, e.hash));
+        hub_ok(h, store_session_add(h->store, &e, &h->err));
+    }
+    hub_ok(h, store_session_list(h->store, &h->arena, &items, &count, &h->err));
+    assert_int_equal(count, 51);
+    for (size_t i = 0; i < count; i++) {
+        newest = newest || strcmp(items[i].hash, e.hash) == 0;
+        others = others || items[i].token == u.n;
+    }
+    assert_true(newest && others);
+}
+
 /* Each change that the daemon must know of is seen in the version, and use is not. */
 static void test_version(void **state)
 {
@@ -253,7 +278,7 @@ static void test_audit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_tokens), T(test_sessions), T(test_version),    T(test_lists),
+        T(test_tokens), T(test_sessions), T(test_many_sessions), T(test_version),    T(test_lists),
         T(test_files),  T(test_audit),    T(test_queue_quota), T(test_all_or_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
