@@ -56,6 +56,19 @@ static void token_make(const struct service *s, const char *arguments, char toke
     assert_int_equal(strlen(token), strlen("bpuhub_") + 64);
 }
 
+/* Until the daemon has heard of its first token. */
+static void closed_wait(const struct service *s)
+{
+    long status = 0;
+    for (int i = 0; i < 200 && status != 401; i++) {
+        struct reply r = http_get(s, "/metrics");
+        status = r.status;
+        reply_free(&r);
+        usleep(status == 401 ? 0 : 20000);
+    }
+    assert_int_equal(status, 401);
+}
+
 /* The number that `token list` gives the token of this name. */
 static int token_number(const struct service *s, const char *name)
 {
@@ -83,6 +96,7 @@ static int start(void **state)
     if (!service_start(&hub, arguments))
         return -1;
     token_make(&hub, "looker --role viewer", viewer);
+    closed_wait(&hub);
     token_make(&hub, "builder", submitter);
     token_make(&hub, "boss --role admin", admin);
     token_make(&hub, "insider --project secret", insider);
@@ -656,6 +670,7 @@ static void test_queue_quota(void **state)
     char token[TOKEN_SIZE], body[256], id[65], job[96] = "";
     assert_true(service_start(&idle, without));
     token_make(&idle, "few --quota-queued 3", token);
+    closed_wait(&idle);
     hub = idle; /* what ask() talks to */
     struct reply r = send_file(token, "/v1/models", LEGAL);
     assert_int_equal(r.status, 201);

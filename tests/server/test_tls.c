@@ -115,6 +115,19 @@ static void token_make(const struct service *s, const char *role, char token[128
     token[strcspn(token, "\n")] = 0;
 }
 
+/* Until the daemon has heard of its first token. */
+static void closed_wait(const struct service *s)
+{
+    long status = 0;
+    for (int i = 0; i < 200 && status != 401; i++) {
+        struct reply r = http_get(s, "/metrics");
+        status = r.status;
+        reply_free(&r);
+        usleep(status == 401 ? 0 : 20000);
+    }
+    assert_int_equal(status, 401);
+}
+
 static void test_https(void **state)
 {
     (void)state;
@@ -284,6 +297,7 @@ static void test_anonymous_read(void **state)
     char token[128], authorization[160];
     assert_true(service_start(&s, open_reading));
     token_make(&s, "submitter", token);
+    closed_wait(&s);
     snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", token);
     size_t size;
     char *body = file_read("tests/fixtures/one_conv.json", &size);
