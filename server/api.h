@@ -57,6 +57,14 @@ void api_healthz(struct http_request *r);
 void api_readyz(struct http_request *r);
 void api_metrics(struct http_request *r);
 
+/* api_session.c */
+void api_session_get(struct http_request *r);
+void api_session_create(struct http_request *r);
+void api_session_delete(struct http_request *r);
+
+/* api_audit.c */
+void api_audit(struct http_request *r);
+
 /* static.c */
 void static_index(struct http_request *r);
 void static_file(struct http_request *r);
@@ -84,6 +92,7 @@ bool job_state_ended(enum job_state st);
 struct job_draft {
     struct store_job job;
     const char *idempotency_key; /* as the store keeps it, or NULL */
+    struct http_request *asked_by; /* set by draft_finish(); NULL for jobs of the daemon's own */
     struct job_text_pair {
         const char *key, *value;
     } * options, *labels;

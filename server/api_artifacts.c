@@ -153,6 +153,7 @@ static bool find_run(struct task *t, struct store *s)
     struct store_artifact *items;
     size_t count;
     if (!store_job_get(s, c->job, &r->arena, &job, &t->err) ||
+        !access_job_seen(r, &job, &t->err) ||
         !store_artifact_list(s, job.id, &r->arena, &items, &count, &t->err))
         return false;
     for (size_t i = 0; i < count; i++)

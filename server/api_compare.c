@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/job/compare.h"
+#include "server/access.h"
 #include "server/api.h"
 #include "server/files.h"
 #include "server/json.h"
@@ -119,7 +120,7 @@ static bool find_one(struct http_request *r, struct store *s, const char *id, co
 {
     struct store_artifact *items;
     size_t count;
-    if (!store_job_get(s, id, &r->arena, &f->job, err)) {
+    if (!store_job_get(s, id, &r->arena, &f->job, err) || !access_job_seen(r, &f->job, err)) {
         if (err->code == BPU_NOT_FOUND)
             snprintf(err->where, sizeof err->where, "%s", label);
         return false;

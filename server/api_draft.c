@@ -150,8 +150,9 @@ bool draft_finish(struct job_draft *d, struct http_request *r, struct bpu_error 
         return false;
     }
     const char *key;
-    if (!http_idempotency_key(r, &key, err))
+    if (!access_project(r, d->job.project, err) || !http_idempotency_key(r, &key, err))
         return false;
+    d->asked_by = r;
     /* Clients' keys and the daemon's own (api_artifacts.c) live in one space: keep them apart. */
     if (key && !(d->idempotency_key = arena_printf(&r->arena, err, "client:%s", key)))
         return false;
@@ -160,11 +161,51 @@ bool draft_finish(struct job_draft *d, struct http_request *r, struct bpu_error 
     return d->job.options && d->job.labels;
 }
 
+/* Data files that the asker may not see are refused in the words of the store for those that are
+ * not there. */
+static bool files_seen(const struct job_draft *d, struct store *s, struct bpu_error *err)
+{
+    for (size_t i = 0; i < d->option_count; i++) {
+        char id[65];
+        const char *array, *key = d->options[i].key;
+        struct bpu_error hidden = {0};
+        if (!job_option_file(d->job.kind, key) || !job_file_value(d->options[i].value, id, &array) ||
+            access_file_check(d->asked_by, s, id, "data file", &hidden))
+            continue;
+        if (hidden.code != BPU_NOT_FOUND) {
+            *err = hidden;
+            return false;
+        }
+        error_set(err, BPU_NO_DATA, NULL, "the option %s names the data file %s, which is not here",
+                  key, id);
+        error_where(err, "/options/%.100s", key);
+        return error_hint(err, "Upload it with POST /v1/data first.");
+    }
+    return true;
+}
+
+/* Who asked for the job, and to which project its model belongs from now on too. */
+static bool asker_note(const struct job_draft *d, struct store *s, const struct store_job *job,
+                       struct bpu_error *err)
+{
+    const struct access *a = &d->asked_by->access;
+    bool seen;
+    return (!a->token || store_job_set_token(s, job->id, a->token, a->quota_queued, err)) &&
+           (!job->project[0] || store_file_give(s, job->model, job->project, true, NULL, &seen, err));
+}
+
 bool draft_add(struct job_draft *d, struct store *s, struct arena *a, struct bpu_error *err)
 {
+    if (d->asked_by &&
+        (!access_file_check(d->asked_by, s, d->job.model, "model", err) || !files_seen(d, s, err)))
+        return false;
     /* The lane may run this twice: the draft itself stays as it is until the job is there. */
     struct store_job job = d->job;
-    if (!store_job_add(s, &job, BPU_VERSION, d->idempotency_key, a, err))
+    if (!store_all_begin(s, err))
+        return false;
+    bool ok = store_job_add(s, &job, BPU_VERSION, d->idempotency_key, a, err) &&
+              (!d->asked_by || asker_note(d, s, &job, err));
+    if (!store_all_end(s, ok, err))
         return false;
     d->job = job;
     return true;

@@ -11,7 +11,8 @@ static bool open_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct events_call *c = r->call;
-    return store_job_get(s, r->captures[0], &r->arena, &c->job, &t->err);
+    return store_job_get(s, r->captures[0], &r->arena, &c->job, &t->err) &&
+           access_job_seen(r, &c->job, &t->err);
 }
 
 static void open_after(struct task *t)

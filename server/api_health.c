@@ -153,6 +153,8 @@ static bool metrics_run(struct task *t, struct store *s)
         buf_fini(&text);
         return false;
     }
+    gauge(&text, "http_slow_closed", "Connections that were closed because they took too long.",
+          (double)atomic_load(&h->slow_closed));
     http_metrics_write(h->metrics, &text);
     struct bpu_error err = {0};
     if (buf_ok(&text, &err))

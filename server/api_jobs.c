@@ -38,7 +38,8 @@ static bool answer_run(struct task *t, struct store *s)
     struct job_call *c = r->call;
     struct buf text;
     buf_init(&text, (size_t)8 << 20);
-    bool ok = view_job_read(s, c->id, &r->arena, &c->job, &text, &t->err);
+    bool ok = view_job_read(s, c->id, &r->arena, &c->job, &text, &t->err) &&
+              access_job_seen(r, &c->job, &t->err);
     bool ended = ok && job_state_ended(c->job.state);
     if (ok && (c->wait == 0 || ended)) {
         unsigned status = c->created ? 202 : 200;
@@ -253,8 +254,19 @@ void api_jobs_create(struct http_request *r)
 
 static bool change_run(struct task *t, struct store *s)
 {
-    struct job_call *c = http_request_of(t)->call;
-    return c->change(s, c->id, &t->err);
+    struct http_request *r = http_request_of(t);
+    struct job_call *c = r->call;
+    const char *action = c->change == store_job_delete   ? "job.delete"
+                         : c->change == store_job_cancel ? "job.cancel"
+                                                         : "job.retry";
+    if (!store_all_begin(s, &t->err))
+        return false;
+    bool ok = access_job_check(r, s, c->id, true, &t->err) && c->change(s, c->id, &t->err) &&
+              audit_write(r, s, action, c->id, "ok", &t->err);
+    /* What is queued again counts again. */
+    if (ok && c->change == store_job_retry && r->access.token)
+        ok = store_job_set_token(s, c->id, r->access.token, r->access.quota_queued, &t->err);
+    return store_all_end(s, ok, &t->err);
 }
 
 static void change_after(struct task *t)

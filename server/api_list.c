@@ -118,6 +118,7 @@ static struct list_call *call_new(struct http_request *r, enum list_of of)
         http_reply_error(r, &err);
         return NULL;
     }
+    c->filter.visible_to = access_scope(r->server->access, &r->access);
     r->call = c;
     return c;
 }
@@ -167,9 +168,8 @@ static bool uploads_run(struct task *t, struct store *s)
     size_t count;
     char next[64] = "";
     const struct store_job_filter *f = &c->filter;
-    bool ok = data ? store_data_list(s, f->cursor, f->limit, &r->arena, &items, &count, next, &t->err)
-                   : store_model_list(s, f->cursor, f->limit, &r->arena, &items, &count, next, &t->err);
-    if (!ok)
+    if (!store_file_list(s, data, f->visible_to, f->cursor, f->limit, &r->arena, &items, &count,
+                         next, &t->err))
         return false;
     struct buf text;
     buf_init(&text, (size_t)16 << 20);

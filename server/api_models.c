@@ -1,5 +1,6 @@
 /* Design: an upload ends in the disk lane with the file in its place; the write lane then commits
  * the row, and only then is it acknowledged.  Models and data files differ in where they go. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,14 +28,29 @@ struct model_call {
     const struct uploads *to;
     struct store_model model;
     bool existed;
+    char project[128];
     const char *key; /* Idempotency-Key, or NULL */
 };
+
+/* The project that the upload is for: ?project= or the token's. */
+static bool project_read(struct http_request *r, char project[128], struct bpu_error *err)
+{
+    const char *text = http_query(r, "project");
+    struct job_draft d = {0};
+    if (text && !draft_set_project(&d, text, err)) {
+        snprintf(err->where, sizeof err->where, "project");
+        return false;
+    }
+    memcpy(project, d.job.project, sizeof d.job.project);
+    return access_project(r, project, err);
+}
 
 static void upload_head(struct http_request *r, const struct uploads *to)
 {
     struct bpu_error err = {0};
     const char *key;
-    if (!http_idempotency_key(r, &key, &err)) {
+    char project[128];
+    if (!http_idempotency_key(r, &key, &err) || !project_read(r, project, &err)) {
         http_reply_error(r, &err);
         return;
     }
@@ -56,7 +72,15 @@ static bool add_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct model_call *c = r->call;
-    return upload_is_stored(r, s, &t->err) && c->to->add(s, upload_model(r), &c->existed, &t->err) &&
+    const char *id = upload_model(r)->id;
+    char action[24];
+    snprintf(action, sizeof action, "%s.upload", c->to->kind == UPLOAD_DATA ? "data" : "model");
+    bool existed;
+    /* Content that only others could see is new to who uploads it. */
+    return upload_is_stored(r, s, &t->err) && c->to->add(s, upload_model(r), &existed, &t->err) &&
+           store_file_give(s, id, c->project, existed,
+                           access_scope(r->server->access, &r->access), &c->existed, &t->err) &&
+           audit_write(r, s, action, id, "ok", &t->err) &&
            c->to->get(s, upload_model(r)->id, &r->arena, &c->model, &t->err);
 }
 
@@ -120,7 +144,7 @@ static void upload(struct http_request *r, const struct uploads *to)
     struct model_call *c = call_new(r, to);
     if (!c)
         return;
-    if (!http_idempotency_key(r, &c->key, &err))
+    if (!http_idempotency_key(r, &c->key, &err) || !project_read(r, c->project, &err))
         http_reply_error(r, &err);
     else
         upload_end(r, uploaded);
@@ -140,7 +164,8 @@ static bool get_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct model_call *c = r->call;
-    if (!c->to->get(s, r->captures[0], &r->arena, &c->model, &t->err))
+    if (!access_file_check(r, s, r->captures[0], c->to->noun, &t->err) ||
+        !c->to->get(s, r->captures[0], &r->arena, &c->model, &t->err))
         return false;
     struct buf text;
     buf_init(&text, (size_t)8 << 20);

@@ -109,8 +109,12 @@ static bool add_run(struct task *t, struct store *s)
 {
     struct http_request *r = http_request_of(t);
     struct onecall *c = r->call;
-    bool existed;
+    const char *id = upload_model(r)->id;
+    bool existed, seen;
     return upload_is_stored(r, s, &t->err) && store_model_add(s, upload_model(r), &existed, &t->err) &&
+           store_file_give(s, id, c->draft.job.project, existed,
+                           access_scope(r->server->access, &r->access), &seen, &t->err) &&
+           audit_write(r, s, "model.upload", id, "ok", &t->err) &&
            (draft_add(&c->draft, s, &r->arena, &t->err) || in_url(&t->err));
 }
 

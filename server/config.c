@@ -36,6 +36,16 @@ static const struct setting settings[] = {
     {"pinned-projects", SETTING_TEXT, FIELD(pinned_projects), 0, 0},
     {"log", SETTING_TEXT, FIELD(log), 0, 0},
     {"insecure", SETTING_BOOL, FIELD(insecure), 0, 0},
+    {"anonymous-read", SETTING_BOOL, FIELD(anonymous_read), 0, 0},
+    {"tls-cert", SETTING_TEXT, FIELD(tls_cert), 0, 0},
+    {"tls-key", SETTING_TEXT, FIELD(tls_key), 0, 0},
+    {"proxy-tls", SETTING_BOOL, FIELD(proxy_tls), 0, 0},
+    {"rate", SETTING_INT, FIELD(rate), 0, 1000000},
+    {"quota-upload", SETTING_BYTES, FIELD(quota_upload), 0, (int64_t)1 << 50},
+    {"quota-queued", SETTING_INT, FIELD(quota_queued), 0, 1000000},
+    {"connections-per-address", SETTING_INT, FIELD(connections), 0, 16384},
+    {"idle-seconds", SETTING_INT, FIELD(idle_seconds), 1, 3600},
+    {"audit-days", SETTING_INT, FIELD(audit_days), 1, 36500},
 };
 
 #define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
@@ -56,6 +66,16 @@ const char *config_usage(void)
            "  --log text|json      json: a line for each request and job too (text)\n"
            "  --insecure           allow addresses beyond loopback without tokens\n"
            "  --check-config       say whether these settings could be served with, and end\n"
+           "  --anonymous-read     public projects may be read without a token\n"
+           "  --tls-cert FILE      certificate chain (PEM); with --tls-key, serve https\n"
+           "  --tls-key FILE       its private key (PEM)\n"
+           "  --proxy-tls          a proxy in front speaks TLS: cookies are for https only\n"
+           "  --rate N             requests a second of one token, or of one address (500; 0 no bound)\n"
+           "  --quota-upload BYTES uploads of one token in a day (100G; 0 no bound)\n"
+           "  --quota-queued N     queued jobs of one token (1000; 0 no bound)\n"
+           "  --connections-per-address N  beyond loopback (256; 0 no bound)\n"
+           "  --idle-seconds N     time for the head of a request, and of silence (60)\n"
+           "  --audit-days N       how long the audit log is kept (400)\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
            "Every option can also be given as BPUHUB_NAME in the environment (BPUHUB_MAX_UPLOAD).\n"
            "Flags win over the environment, the environment over the file.\n";
@@ -244,6 +264,12 @@ bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
         .job_seconds = 600,
         .job_attempts = 3,
         .log = "text",
+        .rate = -1,
+        .quota_upload = (int64_t)100 << 30,
+        .quota_queued = 1000,
+        .connections = -1,
+        .idle_seconds = 60,
+        .audit_days = 400,
     };
     const char *file = getenv("BPUHUB_CONFIG");
     if (!flags_read(NULL, argc, argv, &file, err))

@@ -7,6 +7,8 @@
 
 #include "core/base/error.h"
 
+#define RATE_DEFAULT 500 /* not on loopback without tokens */
+
 struct config {
     char listen[256]; /* HOST:PORT, [V6]:PORT */
     char data[3072];
@@ -20,6 +22,15 @@ struct config {
     char log[8]; /* "text" or "json" */
     bool check_config;
     bool insecure;
+    bool anonymous_read;          /* public projects may be read without a token */
+    char tls_cert[3072], tls_key[3072]; /* PEM files; both or none */
+    bool proxy_tls;               /* clients reach us through a proxy that speaks TLS */
+    int64_t rate;                 /* requests a second of a token or an address; 0: no bound, -1: RATE_DEFAULT */
+    int64_t quota_upload;         /* bytes a day of a token; 0: no bound */
+    int64_t quota_queued;         /* queued jobs of a token; 0: no bound */
+    int64_t connections;          /* from one address; 0: no bound, -1: the default */
+    int64_t idle_seconds;         /* for a request's head, and of silence */
+    int64_t audit_days;           /* how long the audit log is kept */
     bool help;
 };
 

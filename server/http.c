@@ -30,11 +30,14 @@
 #define CONNECTION_INCREMENT ((size_t)64 << 10)
 #define CONNECTIONS_MAX 16384u
 #define DESCRIPTORS_KEPT 128u /* for the store, uploads and artifacts */
-#define IDLE_SECONDS 60u
+#define CONNECTIONS_PER_ADDRESS 256u /* beyond loopback, unless configured */
 #define ARENA_QUOTA ((size_t)64 << 20)
 #define DROP_BEFORE_ANSWER ((int64_t)4 << 20)
 #define DRAIN_SECONDS 10
 #define WAIT_MS 1000
+
+/* Writable, because libmicrohttpd's options are. */
+static char tls_priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
 
 uint64_t clock_us(void)
 {
@@ -126,6 +129,8 @@ bool http_idempotency_key(struct http_request *r, const char **key, struct bpu_e
     bool plain = n >= 1 && n <= 128;
     for (size_t i = 0; plain && i < n; i++)
         plain = (*key)[i] > 0x20 && (*key)[i] < 0x7f;
+    if (plain && r->access.token)
+        return (*key = arena_printf(&r->arena, err, "t%lld:%s", (long long)r->access.token, *key));
     if (plain)
         return true;
     error_set(err, BPU_USAGE, "Idempotency-Key", "the key is not 1 to 128 printable characters");
@@ -154,8 +159,17 @@ static bool method_parse(const char *text, enum http_method *method)
     return true;
 }
 
-/* Finds the route and lets it look at the head; leaves a response if the request is refused. */
-static void request_head(struct http_request *r, const char *method)
+/* Lets the route look at the head, if who asks may do that. */
+static void request_enter(struct http_request *r)
+{
+    enum access_answer may = access_enter(r);
+    r->asking = may == ACCESS_LATER;
+    if (may == ACCESS_OK && r->route->head)
+        r->route->head(r);
+}
+
+/* Finds the route and enters; leaves a response if the request is refused. */
+static void request_head(struct http_request *r, const char *method, const char *version)
 {
     struct bpu_error err = {0};
     r->path = arena_strdup(&r->arena, r->path, &err);
@@ -163,7 +177,7 @@ static void request_head(struct http_request *r, const char *method)
         http_reply_error(r, &err);
         return;
     }
-    if (!http_guard(r, method))
+    if (!http_limits(r, version) || !http_guard(r, method))
         return;
     bool known = method_parse(method, &r->method);
     const char *allow = NULL;
@@ -174,8 +188,8 @@ static void request_head(struct http_request *r, const char *method)
         error_set(&err, BPU_NOT_FOUND, r->path, "there is nothing at this path");
         error_hint(&err, "GET /openapi.json lists what there is");
         http_reply_error(r, &err);
-    } else if (r->route->head) {
-        r->route->head(r);
+    } else {
+        request_enter(r);
     }
 }
 
@@ -222,8 +236,25 @@ static void request_log(const struct http_request *r, uint64_t us)
     log_end(&l);
 }
 
+/* The head is done with: answers at once, or lets the body come. */
+static enum MHD_Result request_begun(struct http_request *r)
+{
+    if (!r->response)
+        return MHD_YES;
+    if (r->close)
+        return answer(r);
+    int64_t length;
+    if (body_comes(r, &length)) {
+        const char *expect = http_header(r, "Expect");
+        if ((expect && strcasecmp(expect, "100-continue") == 0) || length > DROP_BEFORE_ANSWER)
+            return answer(r);
+    }
+    return MHD_YES;
+}
+
 static enum MHD_Result request_first(struct http_server *h, struct MHD_Connection *connection,
-                                     const char *url, const char *method, void **context)
+                                     const char *url, const char *method, const char *version,
+                                     void **context)
 {
     struct http_request *r = calloc(1, sizeof *r);
     if (!r)
@@ -235,18 +266,13 @@ static enum MHD_Result request_first(struct http_server *h, struct MHD_Connectio
     r->started_us = clock_us();
     r->path = url;
     request_identify(r);
+    struct http_peer *peer = http_peer_of(connection);
+    if (peer)
+        peer->request = r;
     arena_init(&r->arena, ARENA_QUOTA);
     buf_init(&r->body, JSON_MAX_BODY);
-    request_head(r, method);
-    if (!r->response)
-        return MHD_YES;
-    int64_t length;
-    if (body_comes(r, &length)) {
-        const char *expect = http_header(r, "Expect");
-        if ((expect && strcasecmp(expect, "100-continue") == 0) || length > DROP_BEFORE_ANSWER)
-            return answer(r);
-    }
-    return MHD_YES;
+    request_head(r, method, version);
+    return r->asking ? MHD_YES : request_begun(r);
 }
 
 /* Takes part or all of a piece of the body; *size becomes what is left of it. */
@@ -255,6 +281,8 @@ static enum MHD_Result request_body(struct http_request *r, const char *data, si
     size_t taken = *size;
     if (!r->response && r->route->body == BODY_UPLOAD) {
         taken = upload_feed(r, data, *size);
+        if (!access_upload(r->server->access, &r->access, (int64_t)taken))
+            http_reply_quota(r);
     } else if (!r->response && r->route->body == BODY_JSON) {
         buf_add(&r->body, data, *size);
         struct bpu_error err = {0};
@@ -264,8 +292,9 @@ static enum MHD_Result request_body(struct http_request *r, const char *data, si
             http_reply_error(r, &err);
         }
     } else {
+        int64_t most = r->access.role == ROLE_NONE ? 0 : r->server->config.max_upload;
         r->body_dropped += (int64_t)*size;
-        if (r->body_dropped > r->server->config.max_upload + DROP_BEFORE_ANSWER)
+        if (r->body_dropped > most + DROP_BEFORE_ANSWER)
             return MHD_NO;
     }
     r->body_bytes += (int64_t)taken;
@@ -277,14 +306,19 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **context)
 {
-    (void)version;
     struct http_server *h = cls;
     if (atomic_load(&h->closing))
         return MHD_NO;
     struct http_request *r = *context;
     if (!r)
-        return request_first(h, connection, url, method, context);
+        return request_first(h, connection, url, method, version, context);
     r->suspended = false;
+    if (r->asking) {
+        r->asking = false;
+        if (!r->response)
+            request_enter(r);
+        return r->asking ? MHD_YES : request_begun(r);
+    }
     if (*size)
         return request_body(r, data, size);
     if (!r->response && !r->handled) {
@@ -304,13 +338,17 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)connection;
     (void)code;
     struct http_server *h = cls;
     struct http_request *r = *context;
     if (!r)
         return;
     *context = NULL;
+    struct http_peer *peer = http_peer_of(connection);
+    if (peer) {
+        peer->request = NULL;
+        peer->since_us = clock_us();
+    }
     uint64_t us = clock_us() - r->started_us;
     http_metrics_count(h->metrics, r->route, r->status, us);
     if (log_is_json())
@@ -368,6 +406,7 @@ static void *http_loop(void *arg)
             atomic_store(&h->kicked, false);
         }
         (void)MHD_run(h->daemon);
+        http_peers_look(h);
     }
     return NULL;
 }
@@ -375,12 +414,24 @@ static void *http_loop(void *arg)
 bool http_start(struct http_server *h, int socket, struct bpu_error *err)
 {
     h->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls.cert},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls.key},
+                                   {MHD_OPTION_HTTPS_PRIORITIES, 0, tls_priorities},
+                                   {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    int64_t per_address = h->config.connections >= 0 ? h->config.connections
+                          : h->loopback              ? 0
+                                                     : CONNECTIONS_PER_ADDRESS;
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
+        h->tls.cert ? flags | MHD_USE_TLS : flags, 0, NULL, NULL, on_request, h,
         MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT, MHD_OPTION_CONNECTION_LIMIT,
-        connections_max(), MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, http_peer_notify, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, CONNECTION_INCREMENT,
+        MHD_OPTION_CONNECTION_LIMIT, connections_max(), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)per_address, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)h->config.idle_seconds,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL, MHD_OPTION_ARRAY, h->tls.cert ? tls : none,
+        MHD_OPTION_END);
     if (!h->daemon || h->kick < 0)
         return error_set(err, BPU_SERVER, NULL, "the HTTP daemon cannot be started");
     sigset_t all, before;

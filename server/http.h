@@ -24,10 +24,13 @@
 #include "core/base/arena.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "server/access.h"
 #include "server/config.h"
+#include "server/http_limits.h"
 #include "server/http_tasks.h"
 #include "server/http_watch.h"
 #include "server/problem.h"
+#include "server/tls.h"
 #include "server/wake.h"
 
 struct http_request;
@@ -66,12 +69,17 @@ struct http_request {
     struct upload *upload;
     int64_t body_bytes, body_dropped;
     bool handled, suspended;
+    struct access access; /* who asks */
+    bool asked, asking;   /* the store was, or is being, asked for a secret */
+    bool close;           /* the connection ends with the answer */
 
     struct MHD_Response *response; /* the answer, once there is one */
     unsigned status;
     char *location; /* sent with the answer when set; arena */
     char *content_location;
     const char *preference_applied;
+    const char *authenticate; /* WWW-Authenticate */
+    char *set_cookie;
     int retry_after;
 
     struct task task;
@@ -88,6 +96,12 @@ struct http_server {
     struct watch *watch;
     struct http_metrics *metrics;
     struct replay *replay;
+    struct access_table *access;
+    struct rates *rates;
+    struct tls_files tls;
+    struct http_peer *peers; /* the HTTP thread's */
+    uint64_t peers_looked_us;
+    atomic_int slow_closed;
     bool loopback; /* Host headers are checked */
     int port;
     pthread_t thread; /* the HTTP thread */
@@ -125,7 +139,7 @@ const char *http_query(struct http_request *r, const char *name);
 const char *http_header(struct http_request *r, const char *name);
 /* `Prefer: wait=N` in seconds (0..60); fallback if there is none. */
 int http_prefer_wait(struct http_request *r, int fallback);
-/* Checks Idempotency-Key; *key NULL if there is none. */
+/* Checks Idempotency-Key; *key NULL if there is none.  Keys of different tokens never meet. */
 bool http_idempotency_key(struct http_request *r, const char **key,
                           struct bpu_error *err) BPU_CHECKED;
 
@@ -142,6 +156,8 @@ void http_reply_empty(struct http_request *r, unsigned status);
 /* A file by its content hash, with ETag, If-None-Match, If-Range and Range; takes fd. */
 void http_reply_file(struct http_request *r, int fd, int64_t size, const char *type,
                      const char *etag);
+/* The upload quota of the day is used up. */
+void http_reply_quota(struct http_request *r);
 void http_reply_method(struct http_request *r, const char *allow);
 void http_reply_headers(struct http_request *r);
 /* True if the ETag is among those of If-None-Match. */
@@ -149,6 +165,10 @@ bool http_etag_matches(struct http_request *r, const char *etag);
 
 /* Refuses foreign hosts and cross-site writes (http_guard.c). */
 bool http_guard(struct http_request *r, const char *method);
+/* The name of the cookie of sessions. */
+const char *http_cookie_name(const struct http_server *h);
+/* Whether clients reach this server by https. */
+bool http_is_secure(const struct http_server *h);
 /* True if text is an address of this machine alone: "127.0.0.1", "localhost", "::1". */
 bool http_host_is_loopback(const char *host);
 

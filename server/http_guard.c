@@ -17,6 +17,17 @@ bool http_host_is_loopback(const char *host)
     return false;
 }
 
+bool http_is_secure(const struct http_server *h)
+{
+    return h->tls.cert || h->config.proxy_tls;
+}
+
+/* The prefix makes browsers refuse the cookie unless it is for https and this host alone. */
+const char *http_cookie_name(const struct http_server *h)
+{
+    return http_is_secure(h) ? "__Host-bpuhub" : "bpuhub";
+}
+
 static bool host_header_is_loopback(const char *host)
 {
     char name[64];

@@ -5,9 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/http.h"
+
+#define QUEUE_SECONDS 10 /* when to ask again whether the queue is shorter */
+#define DAY_SECONDS 86400
 
 void http_reply_response(struct http_request *r, unsigned status, struct MHD_Response *response)
 {
@@ -47,6 +51,12 @@ void http_reply_headers(struct http_request *r)
     header(r, "Location", r->location);
     header(r, "Content-Location", r->content_location);
     header(r, "Preference-Applied", r->preference_applied);
+    header(r, "WWW-Authenticate", r->authenticate);
+    header(r, "Set-Cookie", r->set_cookie);
+    if (http_is_secure(r->server))
+        header(r, "Strict-Transport-Security", "max-age=31536000");
+    if (r->close)
+        header(r, "Connection", "close");
     if (r->retry_after) {
         char text[16];
         snprintf(text, sizeof text, "%d", r->retry_after);
@@ -97,7 +107,21 @@ void http_reply_error(struct http_request *r, const struct bpu_error *err)
     struct problem p = problem_of_error(err);
     if (p.status == 503 && !r->retry_after)
         r->retry_after = 2;
+    if (err->code == BPU_QUOTA && !r->retry_after)
+        r->retry_after = QUEUE_SECONDS;
     http_reply_problem(r, &p);
+}
+
+void http_reply_quota(struct http_request *r)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    r->retry_after = (int)(DAY_SECONDS - now.tv_sec % DAY_SECONDS);
+    struct bpu_error err = {0};
+    error_set(&err, BPU_QUOTA, NULL, "this token may upload %lld bytes a day, and has",
+              (long long)r->access.quota_upload);
+    error_hint(&err, "go on tomorrow (UTC), or ask an operator for a token with a higher quota");
+    http_reply_error(r, &err);
 }
 
 void http_reply_method(struct http_request *r, const char *allow)

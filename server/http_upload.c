@@ -124,6 +124,10 @@ bool upload_begin(struct http_request *r, enum upload_kind kind)
     int64_t length = text ? strtoll(text, NULL, 10) : -1;
     if (length > limit + (multipart ? FORM_OVERHEAD : 0))
         return size_refused(r, limit);
+    if (access_upload_left(r->server->access, &r->access) < (length > 0 ? length : 1)) {
+        http_reply_quota(r);
+        return false;
+    }
     const char *encoding = http_header(r, "Content-Encoding");
     if (encoding && strcasecmp(encoding, "identity") != 0) {
         http_reply_problem(

@@ -450,8 +450,12 @@ static void *watch_loop(void *arg)
             (void)eventfd_read(w->kick, &ignored);
         }
         char id[WAKE_ID_SIZE];
-        while (fds[1].revents && wake_read(w->server->wake, id))
-            watch_changed(w, id);
+        while (fds[1].revents && wake_read(w->server->wake, id)) {
+            if (!*id || strcmp(id, WAKE_ACCESS) == 0)
+                access_wake(w->server->access);
+            if (strcmp(id, WAKE_ACCESS) != 0)
+                watch_changed(w, id);
+        }
         if (clock_us() - last_tick >= TICK_MS * 1000u) {
             last_tick = clock_us();
             tick(w, false);

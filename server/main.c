@@ -8,6 +8,7 @@
 #include "core/base/version.h"
 #include "server/cli.h"
 #include "server/cli_store.h"
+#include "server/cli_token.h"
 #include "server/serve.h"
 #include "server/worker.h"
 
@@ -38,6 +39,9 @@ static const struct {
     {"fsck", cli_fsck, "look whether a data directory holds together, and mend it"},
     {"prune", cli_prune, "forget old jobs by age and size"},
     {"worker", worker_command, "run one more worker on a data directory"},
+    {"token", token_main, "make, list and revoke access tokens"},
+    {"project", project_main, "which projects are private"},
+    {"audit", audit_main, "who did what, and when"},
     {"--version", version_command, "print the version"},
     {"help", help_command, "this text"},
 };

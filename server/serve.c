@@ -6,11 +6,8 @@
 #define _GNU_SOURCE
 #include "server/serve.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,19 +17,19 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "server/api.h"
+#include "server/check_config.h"
 #include "server/files.h"
 #include "server/http_replay.h"
 #include "server/http_upload.h"
+#include "server/listen.h"
 #include "server/log.h"
 #include "server/store_care.h"
 
-#define BACKLOG 4096
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 30000
 #define YOUNG_MS 10000
@@ -64,96 +61,6 @@ static void say(const char *level, const char *event, pid_t pid, const char *fmt
     if (pid)
         log_int(&l, "pid", pid);
     log_end(&l);
-}
-
-/* ---- listening ---------------------------------------------------------------------------------
- */
-
-static bool listen_split(const char *text, char *host, size_t size, const char **port,
-                         struct bpu_error *err)
-{
-    const char *colon = strrchr(text, ':');
-    size_t n = colon ? (size_t)(colon - text) : 0;
-    bool v6 = n >= 2 && text[0] == '[' && text[n - 1] == ']';
-    if (!colon || !colon[1] || n >= size || (!v6 && memchr(text, ':', n))) {
-        error_set(err, BPU_USAGE, "--listen", "\"%.100s\" is not HOST:PORT", text);
-        return error_hint(err, "for example 127.0.0.1:8080, or [::1]:8080");
-    }
-    memcpy(host, text + v6, n - (v6 ? 2 : 0));
-    host[n - (v6 ? 2 : 0)] = 0;
-    *port = colon + 1;
-    return true;
-}
-
-static bool address_is_loopback(const struct sockaddr *a)
-{
-    if (a->sa_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, a, sizeof in);
-        return ntohl(in.sin_addr.s_addr) >> 24 == 127;
-    }
-    if (a->sa_family == AF_INET6) {
-        struct sockaddr_in6 in;
-        memcpy(&in, a, sizeof in);
-        return IN6_IS_ADDR_LOOPBACK(&in.sin6_addr);
-    }
-    return false;
-}
-
-/* The port that the system chose. */
-static int socket_port(int fd)
-{
-    struct sockaddr_storage a = {0};
-    socklen_t n = sizeof a;
-    if (getsockname(fd, (struct sockaddr *)&a, &n) != 0)
-        return 0;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    memcpy(&in, &a, sizeof in);
-    memcpy(&in6, &a, sizeof in6);
-    return ntohs(a.ss_family == AF_INET6 ? in6.sin6_port : in.sin_port);
-}
-
-/* The listening socket, or -1. */
-static int listen_open(const struct config *c, bool *loopback, struct bpu_error *err)
-{
-    char host[256] = "";
-    const char *port = "";
-    if (!listen_split(c->listen, host, sizeof host, &port, err))
-        return -1;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *list = NULL;
-    int failed = getaddrinfo(*host ? host : NULL, port, &hints, &list);
-    if (failed) {
-        error_set(err, BPU_USAGE, "--listen", "\"%.100s\" is no address: %s", c->listen,
-                  gai_strerror(failed));
-        return -1;
-    }
-    int fd = -1;
-    *loopback = address_is_loopback(list->ai_addr);
-    if (!*loopback && !c->insecure) {
-        error_set(err, BPU_USAGE, "--listen",
-                  "%.100s can be reached from other machines, and there is no access control",
-                  c->listen);
-        error_hint(err, "listen on 127.0.0.1, or add --insecure if everybody who can reach this "
-                        "machine may use the service");
-        goto out;
-    }
-    fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int on = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, list->ai_addr, list->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-        error_set(err, BPU_SERVER, "--listen", "cannot listen on %.100s: %s", c->listen,
-                  strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-out:
-    freeaddrinfo(list);
-    return fd;
 }
 
 /* ---- worker processes --------------------------------------------------------------------------
@@ -434,35 +341,29 @@ static int signals_open(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void listening_print(const struct config *c, int port)
-{
-    char host[256] = "";
-    const char *ignored;
-    struct bpu_error err = {0};
-    if (!listen_split(c->listen, host, sizeof host, &ignored, &err))
-        return;
-    bool v6 = strchr(host, ':') != NULL;
-    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", *host ? host : "0.0.0.0",
-           v6 ? "]" : "", port);
-    fflush(stdout);
-}
-
 static bool serve_run(struct http_server *h, struct worker_process *workers, struct bpu_error *err)
 {
     const struct config *c = &h->config;
     int socket = -1, signals = -1;
     bool ok = false;
     struct retention *retention = retention_new(h);
-    if (!files_mkdirs(c->data, err) || !static_init(err))
+    if (!files_mkdirs(c->data, err) || !static_init(err) || !tls_load(c, &h->tls, err))
         goto out;
-    socket = listen_open(c, &h->loopback, err);
+    h->access = access_new(c->data, c, err);
+    if (!h->access)
+        goto out;
+    socket = listen_open(c, !access_is_open(h->access), &h->loopback, err);
     if (socket < 0)
         goto out;
-    h->port = socket_port(socket);
+    h->port = listen_port(socket);
+    if (!h->loopback && !access_is_open(h->access) && !c->tls_cert[0] && !c->proxy_tls && !c->insecure)
+        say("warning", "clear_text", 0,
+            "tokens travel in clear text: give tls-cert and tls-key, or let a proxy speak TLS and say proxy-tls");
     signals = signals_open();
     h->metrics = http_metrics_new();
     h->replay = replay_new();
-    if (signals < 0 || !h->metrics || !h->replay || !retention) {
+    h->rates = rates_new();
+    if (signals < 0 || !h->metrics || !h->replay || !h->rates || !retention) {
         error_set(err, BPU_NO_MEMORY, NULL, "no memory or descriptors to start with");
         goto out;
     }
@@ -477,7 +378,7 @@ static bool serve_run(struct http_server *h, struct worker_process *workers, str
     (void)workers_start(h, workers);
     if (log_is_json())
         say("info", "listening", 0, "listening on port %d", h->port);
-    listening_print(c, h->port);
+    listen_print(c, h->port);
     look_after(h, signals, workers, retention);
     say("info", "stopping", 0, "stopping");
     http_stop(h);
@@ -491,45 +392,14 @@ out:
         wake_close(h->wake);
     http_metrics_free(h->metrics);
     replay_free(h->replay);
+    access_free(h->access);
+    rates_free(h->rates);
+    tls_free(&h->tls);
     if (socket >= 0)
         close(socket);
     if (signals >= 0)
         close(signals);
     return ok;
-}
-
-/* --check-config: all that can be found out without touching a running service. */
-static bool settings_try(struct config *c, struct bpu_error *err)
-{
-    char path[sizeof c->data + 16];
-    bool loopback;
-    struct stat st;
-    int fd = listen_open(c, &loopback, err);
-    if (fd >= 0) {
-        close(fd);
-    } else if (err->code == BPU_SERVER && strstr(err->message, strerror(EADDRINUSE))) {
-        *err = (struct bpu_error){0}; /* by the service that runs with these settings, most likely */
-    } else {
-        return false;
-    }
-    snprintf(path, sizeof path, "%s", c->data);
-    for (char *slash = path + strlen(path); stat(path, &st) != 0 && slash; slash = strrchr(path, '/')) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            break;
-        if (slash == path)
-            strcpy(path, "/");
-        else
-            *slash = '\0';
-        if (!strchr(path, '/') && stat(path, &st) != 0)
-            strcpy(path, ".");
-    }
-    if (stat(path, &st) != 0)
-        return files_fail(c->data, "the data directory cannot be reached", err);
-    if (!S_ISDIR(st.st_mode))
-        return error_set(err, BPU_USAGE, path, "this is not a folder");
-    if (access(path, W_OK | X_OK) != 0)
-        return files_fail(path, "the data directory cannot be written", err);
-    return true;
 }
 
 int serve_main(int argc, char **argv)
@@ -541,7 +411,7 @@ int serve_main(int argc, char **argv)
     if (ok && h->config.help) {
         fputs(config_usage(), stdout);
     } else if (ok && h->config.check_config) {
-        ok = settings_try(&h->config, &err);
+        ok = check_config(&h->config, &err);
         if (ok)
             printf("the settings can be served with\n");
     } else if (ok) {

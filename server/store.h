@@ -69,6 +69,8 @@ struct store_job_filter {
     const char *label_key, *label_value;
     const char *cursor; /* of the page before, or NULL */
     int limit;          /* 1..200 */
+    /* Leaves out jobs of private projects other than this one ("" = of all); NULL: shows all. */
+    const char *visible_to;
 };
 
 /* Opens (creates, migrates) the store under dir. */

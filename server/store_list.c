@@ -35,6 +35,7 @@ enum {
     P_Q,
     P_LOW,
     P_HIGH,
+    P_SCOPE,
 };
 
 static void sql_write(struct buf *b, unsigned mask)
@@ -91,6 +92,9 @@ static void sql_write(struct buf *b, unsigned mask)
         buf_puts(b, " AND instr(lower(w.text), ?11) > 0");
     if (mask & LIST_PREFIX)
         buf_puts(b, " AND j.n BETWEEN ?12 AND ?13");
+    if (mask & LIST_VISIBLE)
+        buf_puts(b, " AND j.project NOT IN (SELECT name FROM projects WHERE private AND"
+                    " name <> ?14)");
     buf_printf(b, " ORDER BY %s DESC LIMIT ?2", n);
 }
 
@@ -144,7 +148,7 @@ static bool list_run(struct store *s, unsigned mask, const struct store_job_filt
               bind_text(q, P_LABEL_KEY, f->label_key) &&
               bind_text(q, P_LABEL_VALUE, f->label_value ? f->label_value : "") &&
               bind_text(q, P_Q, w->text) && bind_int(q, P_LOW, w->low) &&
-              bind_int(q, P_HIGH, w->high);
+              bind_int(q, P_HIGH, w->high) && bind_text(q, P_SCOPE, f->visible_to);
     if (!ok)
         store_fail(s, "bind a value", err);
     while (ok && *count < (size_t)w->limit && (row = store_step(s, q, err)) == 1) {
@@ -209,7 +213,8 @@ bool store_job_list(struct store *s, const struct store_job_filter *f, struct ar
     unsigned mask = (given(f->state) ? LIST_STATE : 0u) | (given(f->kind) ? LIST_KIND : 0u) |
                     (given(f->march) ? LIST_MARCH : 0u) | (given(f->verdict) ? LIST_VERDICT : 0u) |
                     (given(f->model) ? LIST_MODEL : 0u) | (given(f->project) ? LIST_PROJECT : 0u) |
-                    (given(f->label_key) ? LIST_LABEL : 0u);
+                    (given(f->label_key) ? LIST_LABEL : 0u) |
+                    (f->visible_to ? LIST_VISIBLE : 0u);
     *items = NULL;
     *count = 0;
     if (f->limit < 1 || f->limit > LIMIT_MAX)

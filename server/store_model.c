@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/files.h"
+#include "server/store_access.h"
 #include "server/store_sqlite.h"
 
 #define COLUMNS "n, id, name, format, bytes, created, info"
@@ -12,7 +13,7 @@
 /* The statements of a table; literals, because prepared statements are found by their address. */
 struct shelf {
     const char *noun, *upload, *folder;
-    const char *exists, *insert, *describe, *is_json, *get, *list;
+    const char *exists, *insert, *describe, *is_json, *get, *list, *list_visible;
 };
 
 #define SHELF(table, a_noun, a_upload)                                                             \
@@ -26,6 +27,12 @@ struct shelf {
         .is_json = "SELECT json_valid(?2) FROM " table " WHERE id = ?1",                           \
         .get = "SELECT " COLUMNS " FROM " table " WHERE id = ?",                                   \
         .list = "SELECT " COLUMNS " FROM " table " WHERE n < ? ORDER BY n DESC LIMIT ?",           \
+        .list_visible =                                                                            \
+            "SELECT " COLUMNS " FROM " table " f WHERE n < ? AND (NOT EXISTS"                      \
+            " (SELECT 1 FROM file_projects p WHERE p.id = f.id) OR EXISTS"                         \
+            " (SELECT 1 FROM file_projects p WHERE p.id = f.id AND p.project NOT IN"               \
+            " (SELECT name FROM projects WHERE private AND name <> ?3)))"                          \
+            " ORDER BY n DESC LIMIT ?2",                                                           \
     }
 
 static const struct shelf models = SHELF("models", "model", "/v1/models");
@@ -108,8 +115,8 @@ static bool shelf_get(struct store *s, const struct shelf *f, const char *id, st
     return ok;
 }
 
-static bool shelf_list(struct store *s, const struct shelf *f, const char *cursor, int limit,
-                       struct arena *a, struct store_model **items, size_t *count, char next[64],
+static bool shelf_list(struct store *s, const struct shelf *f, const char *scope,
+                       const char *cursor, int limit, struct arena *a, struct store_model **items, size_t *count, char next[64],
                        struct bpu_error *err)
 {
     int64_t before = INT64_MAX, last = 0;
@@ -122,7 +129,9 @@ static bool shelf_list(struct store *s, const struct shelf *f, const char *curso
     *items = ARENA_ARRAY(a, struct store_model, limit, err);
     if (!*items)
         return false;
-    sqlite3_stmt *q = store_query(s, err, f->list, "ii", before, (int64_t)limit + 1);
+    sqlite3_stmt *q =
+        scope ? store_query(s, err, f->list_visible, "iit", before, (int64_t)limit + 1, scope)
+              : store_query(s, err, f->list, "ii", before, (int64_t)limit + 1);
     int row = -1;
     bool ok = q != NULL;
     while (ok && (row = store_step(s, q, err)) == 1) {
@@ -166,7 +175,7 @@ bool store_model_list(struct store *s, const char *cursor, int limit, struct are
                       struct store_model **items, size_t *count, char next[64],
                       struct bpu_error *err)
 {
-    return shelf_list(s, &models, cursor, limit, a, items, count, next, err);
+    return shelf_list(s, &models, NULL, cursor, limit, a, items, count, next, err);
 }
 
 void store_data_path(const struct store *s, const char *id, char *out, size_t n)
@@ -195,5 +204,12 @@ bool store_data_list(struct store *s, const char *cursor, int limit, struct aren
                      struct store_model **items, size_t *count, char next[64],
                      struct bpu_error *err)
 {
-    return shelf_list(s, &data, cursor, limit, a, items, count, next, err);
+    return shelf_list(s, &data, NULL, cursor, limit, a, items, count, next, err);
+}
+
+bool store_file_list(struct store *s, bool of_data, const char *scope, const char *cursor, int limit,
+                     struct arena *a, struct store_model **items, size_t *count, char next[64],
+                     struct bpu_error *err)
+{
+    return shelf_list(s, of_data ? &data : &models, scope, cursor, limit, a, items, count, next, err);
 }

@@ -23,7 +23,8 @@ enum store_list_bit {
     LIST_SCAN = 256,   /* shorter q: scan of job_text */
     LIST_PREFIX = 512, /* q is the beginning of a job id */
     LIST_MOST = 1024,  /* the state is succeeded, which most jobs are */
-    LIST_MASKS = 2048,
+    LIST_VISIBLE = 2048, /* without the private projects of others */
+    LIST_MASKS = 4096,
 };
 
 #define STORE_STATEMENTS 128

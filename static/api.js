@@ -35,8 +35,19 @@ function problem_from(text, status) {
     );
 }
 
+/** What the session's page must send with whatever changes something. */
+let csrf = '';
+
+const change_headers = () => (csrf ? { 'X-CSRF-Token': csrf } : {});
+
+/** The session is over, or there never was one: the router (app.js) asks for a token. */
+function unauthorized(status, path) {
+    if (status === 401 && path !== SESSION) dispatchEvent(new CustomEvent('unauthorized'));
+}
+
 async function request(path, { method = 'GET', json, headers = {}, signal } = {}) {
     let response;
+    if (method !== 'GET') headers = { ...headers, ...change_headers() };
     try {
         response = await fetch(path, {
             method,
@@ -49,9 +60,25 @@ async function request(path, { method = 'GET', json, headers = {}, signal } = {}
         if (e.name === 'AbortError') throw e;
         throw network_problem();
     }
-    if (!response.ok) throw problem_from(await response.text(), response.status);
+    if (!response.ok) {
+        unauthorized(response.status, path);
+        throw problem_from(await response.text(), response.status);
+    }
     return response;
 }
+
+const SESSION = '/v1/session';
+const session_keep = (doc) => {
+    csrf = doc.csrf ?? '';
+    return doc;
+};
+export const session = async () => session_keep(await get_json(SESSION));
+export const sign_in = async (token, signal) =>
+    session_keep(await get_json(SESSION, { method: 'POST', json: { token }, signal }));
+export const sign_out = async () => {
+    await request(SESSION, { method: 'DELETE' });
+    csrf = '';
+};
 
 const get_json = async (path, options) => (await request(path, options)).json();
 const job_path = (id, rest = '') => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
@@ -94,15 +121,20 @@ export const model_upload = (file, options) => upload('/v1/models', file, option
 export const data_upload = (file, options) => upload('/v1/data', file, options);
 
 /** Sends the file as it is; XMLHttpRequest because fetch tells nothing about an upload's progress. */
-function upload(path, file, { onprogress, signal } = {}) {
+function upload(path, file, { onprogress, signal, project } = {}) {
     return new Promise((resolve, reject) => {
         const xhr = new XMLHttpRequest();
-        xhr.open('POST', `${path}?filename=${encodeURIComponent(file.name)}`);
+        const query = new URLSearchParams({ filename: file.name });
+        if (project) query.set('project', project);
+        xhr.open('POST', `${path}?${query}`);
         xhr.setRequestHeader('Content-Type', 'application/octet-stream');
+        for (const [name, value] of Object.entries(change_headers()))
+            xhr.setRequestHeader(name, value);
         xhr.upload.addEventListener('progress', (e) => {
             if (e.lengthComputable) onprogress?.(e.loaded, e.total);
         });
         xhr.addEventListener('load', () => {
+            unauthorized(xhr.status, path);
             if (xhr.status < 200 || xhr.status > 299)
                 return reject(problem_from(xhr.responseText, xhr.status));
             try {

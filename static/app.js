@@ -5,6 +5,7 @@ import { h } from './dom.js';
 import { home_view, offer_file } from './home.js';
 import { job_view } from './job.js';
 import { compare_view } from './compare.js';
+import { session_ask, session_load, session_needed, signin_view } from './session.js';
 
 const main = document.getElementById('main');
 let current = null;
@@ -25,7 +26,10 @@ function show() {
               ? 'job'
               : parts[0] === 'compare' && !parts[1]
                 ? 'compare'
-                : 'unknown';
+                : parts[0] === 'signin'
+                  ? 'signin'
+                  : 'unknown';
+    if (view !== 'signin' && session_needed()) return session_ask();
     const id = parts[1] ? decodeURIComponent(parts[1]) : '';
 
     // The same page with other parameters changes in place: no flash, focus stays.
@@ -40,6 +44,7 @@ function show() {
     if (view === 'home') current.onparams = home_view(root, params, stop.signal);
     else if (view === 'job') current.onparams = job_view(root, id, params, stop.signal);
     else if (view === 'compare') current.onparams = compare_view(root, params, stop.signal);
+    else if (view === 'signin') signin_view(root, params, stop.signal);
     else {
         document.title = 'Not found – BPU Hub';
         root.append(
@@ -101,5 +106,6 @@ addEventListener('drop', (e) => {
     if (parse(location.hash).parts.length) location.hash = '#/';
 });
 
+addEventListener('unauthorized', session_ask);
 addEventListener('hashchange', show);
-show();
+session_load().then(show);

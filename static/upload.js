@@ -226,6 +226,7 @@ export function upload_card(signal) {
             const started = performance.now();
             sending_name.textContent = f.name;
             return how(f, {
+                project: body.project,
                 signal: sending.signal,
                 onprogress: (loaded, total) => {
                     bar.value = total ? loaded / total : 1;

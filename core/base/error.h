@@ -38,6 +38,8 @@
     X(NOT_FOUND, "not_found", "There is no such thing", 404, 5)                                    \
     X(NO_DATA, "unknown_data", "An option names a data file that is not here", 422, 5)             \
     X(CONFLICT, "conflict", "The state does not allow this", 409, 5)                               \
+    X(FORBIDDEN, "forbidden", "This is not allowed", 403, 5)                                       \
+    X(QUOTA, "quota_exceeded", "A quota is used up", 429, 5)                                       \
     X(SERVER, "server_error", "The server failed", 500, 5)
 
 enum bpu_code {

@@ -273,6 +273,8 @@ export async function fake_start({ step = 30 } = {}) {
                 })
                 .end(readFileSync(full));
         }
+        if (what === 'session')
+            return json(200, { access: 'open', signed_in: false, anonymous_read: false, csrf: null });
         if (what === 'marches')
             return json(200, {
                 items: [

@@ -72,6 +72,7 @@ describe('past results', () => {
     test('what is unfinished in the list is looked at again', async () => {
         await post_jobs(['will_finish']);
         const page = await page_new({ path: '/#/?q=will_finish' });
+        await page.waitForSelector('.results tbody tr'); // the first list is not the one to change
         let asked = 0;
         await page.route(/\/v1\/jobs\?/, async (r) => {
             asked += 1;

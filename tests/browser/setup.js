@@ -51,6 +51,8 @@ export async function server_start() {
     }).finally(() => clearTimeout(timer));
     return {
         url,
+        binary,
+        data,
         async stop() {
             if (gone) throw new Error(gone);
             const ended = new Promise((r) => child.once('exit', r));

@@ -72,7 +72,7 @@ bool service_start(struct service *s, const char *const *extra)
     close(pipes[0]);
     /* Exactly one line, and nothing behind it. */
     return sscanf(line, "listening on %63s", s->url) == 1 && strchr(line, '\n') == line + got - 1 &&
-           sscanf(s->url, "http://127.0.0.1:%d", &s->port) == 1 && s->port > 0;
+           sscanf(s->url, "%*[a-z]://%*[0-9.]:%d", &s->port) == 1 && s->port > 0;
 }
 
 static int wait_end(pid_t pid)
@@ -185,6 +185,8 @@ struct reply http_do(const struct service *s, const char *path, struct query q)
     snprintf(url, sizeof url, "%s%s", s->url, path);
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+    if (s->ca[0])
+        curl_easy_setopt(c, CURLOPT_CAINFO, s->ca);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROXY, "");
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, q.timeout_ms ? q.timeout_ms : 30000L);

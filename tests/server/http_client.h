@@ -10,9 +10,10 @@
 
 struct service {
     char dir[64]; /* data directory */
-    char url[64]; /* "http://127.0.0.1:PORT" */
+    char url[64]; /* "http://127.0.0.1:PORT"; https with TLS */
     int port;
     pid_t pid;
+    char ca[96]; /* certificate that https is checked with; "" = the system's */
 };
 
 /* Starts it with --listen 127.0.0.1:0 and the extra arguments (NULL ends them); waits for the one
