@@ -78,8 +78,8 @@ static const char *actual_json(struct checker *c, enum quantity_kind kind, const
 {
     bool literal = strcmp(m->text, "true") == 0 || strcmp(m->text, "false") == 0 ||
                    strcmp(m->text, "null") == 0;
-    /* The actual value of a relation is text, whatever the quantity is. */
-    if (m->is_number || (literal && (kind == K_BOOL || kind == K_TRI)))
+    /* The actual value of a relation is text, whatever the quantity is; JSON has no infinite numbers. */
+    if ((m->is_number && isfinite(m->number)) || (literal && (kind == K_BOOL || kind == K_TRI)))
         return arena_strdup(c->a, m->text, c->err);
     if (kind == K_AXES) {
         char text[256] = "[";

@@ -368,6 +368,11 @@ static void test_private_project(void **state)
     snprintf(job, sizeof job, "%s", reply_text(&r, "id"));
     snprintf(model, sizeof model, "%s", reply_text(&r, "model"));
     reply_free(&r);
+    char compared[128];
+    r = send_file(submitter, "/v1/check?march=bayes", LEGAL);
+    assert_int_equal(r.status, 200);
+    snprintf(compared, sizeof compared, "/v1/compare?base=%s&head=@", reply_text(&r, "id"));
+    reply_free(&r);
     static const char *const others[] = {"viewer", "submitter"};
     const char *tokens[] = {viewer, submitter};
     for (size_t i = 0; i < 2; i++) {
@@ -378,6 +383,8 @@ static void test_private_project(void **state)
             "/v1/jobs/@/events",   "/v1/jobs/@/report.junit.xml"};
         for (size_t k = 0; k < sizeof gets / sizeof gets[0]; k++)
             alike(tokens[i], "GET", gets[k], job, "38g0000000000");
+        alike(tokens[i], "GET", "/v1/compare?base=@&head=38g0000000000", job, "38g0000000001");
+        alike(tokens[i], "GET", compared, job, "38g0000000000");
         alike(tokens[i], "GET", "/v1/models/@", model,
               "00000000000000000000000000000000000000000000000000000000000000aa");
         static const char *const listings[] = {

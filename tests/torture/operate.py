@@ -137,11 +137,16 @@ def settings():
     check(code == 0 and "can be served" in text, "good settings", text)
     check(not os.listdir(hub.data), "are only looked at")
     cases = [(["--workers", "many"], {}, "workers"), ([], {"BPUHUB_RETENTION_DAYS": "-1"}, "retention-days"),
-             (["--listen", "0.0.0.0:8080"], {}, "access control"), (["--listen", "nowhere"], {}, "HOST:PORT"),
+             (["--listen", "0.0.0.0:8080"], {}, "there are no tokens"), (["--listen", "nowhere"], {}, "HOST:PORT"),
              (["--log", "xml"], {}, "xml"), (["--data", config], {}, "not a folder"), (["--nonsense", "1"], {}, "no such option")]
     for args, env, want in cases:
         code, text = run(*args, **env)
         check(code == 2 and want in text, f"bad settings: {want}", (code, text))
+    subprocess.run([BPUHUB, "token", "create", "someone", "--data", hub.data], check=True, capture_output=True)
+    code, text = run("--data", hub.data, "--listen", "0.0.0.0:0")
+    check(code == 0, "beyond loopback with tokens", (code, text))
+    code, text = run("--data", hub.data, "--tls-cert", config, "--tls-key", config)
+    check(code == 2 and "no certificate" in text, "a certificate that is none", (code, text))
     with open(config, "a") as f:
         f.write("workers = 2\nworker = 3\n")
     code, text = run("--config", config)
