@@ -30,9 +30,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 # What Debian 12 needs to build and run, to test, and to make the networks of the zoo.
 DEPS := gcc make pkg-config libc6-dev libdnnl-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev \
         libprotobuf-c-dev protobuf-c-compiler libonnx-dev libzip-dev libseccomp-dev \
-        libssl-dev curl ca-certificates
+        libssl-dev libcurl4-openssl-dev curl ca-certificates
 # Node.js from another source than Debian's brings its own npm, and its package refuses Debian's beside it.
-TEST_DEPS := libcmocka-dev libcurl4-openssl-dev python3 chromium procps \
+TEST_DEPS := libcmocka-dev python3 chromium procps \
              $(if $(shell command -v node && command -v npm),,nodejs npm)
 ZOO_DEPS  := python3-torch python3-torchvision python3-onnx libonnx-testdata
 LINT_DEPS := clang clang-tidy cppcheck
@@ -58,11 +58,16 @@ SERVER_SRC := $(sort $(filter-out server/main.c,$(wildcard server/*.c)))
 CORE_OBJ   := $(CORE_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/onnx.pb-c.o
 SERVER_OBJ := $(SERVER_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/static_files.o
 
-all: $(BUILD)/bpuhub
+all: $(BUILD)/bpuhub $(BUILD)/bpuhub-deliver
 
 $(BUILD)/bpuhub: $(BUILD)/server/main.o $(SERVER_OBJ) $(BUILD)/libbpuhub.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# What webhooks tell is sent by a program of its own: it alone speaks to other machines.
+$(BUILD)/bpuhub-deliver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard server/deliver/*.c)) $(SERVER_OBJ) $(BUILD)/libbpuhub.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcurl
 
 $(BUILD)/libbpuhub.a: $(CORE_OBJ)
 	@rm -f $@
@@ -162,7 +167,7 @@ torture: $(BUILD)/bpuhub $(FAULT_LIB)
 	    $(if $(SEED),--seed $(SEED))
 .PHONY: torture
 
-test: $(BUILD)/bpuhub $(TEST_BIN) $(FAULT_LIB)
+test: all $(TEST_BIN) $(FAULT_LIB)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
 
 test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any
@@ -223,8 +228,9 @@ quickstart:
 	$(MAKE) -j$$(nproc)
 	@server/quickstart.sh $(BUILD)/bpuhub
 
-install: $(BUILD)/bpuhub
+install: all
 	install -D -m 755 $(BUILD)/bpuhub $(DESTDIR)$(PREFIX)/bin/bpuhub
+	install -D -m 755 $(BUILD)/bpuhub-deliver $(DESTDIR)$(PREFIX)/bin/bpuhub-deliver
 
 clean:
 	rm -rf build build-*

@@ -65,6 +65,15 @@ void api_session_delete(struct http_request *r);
 /* api_audit.c */
 void api_audit(struct http_request *r);
 
+/* api_hooks.c */
+void api_hooks_create(struct http_request *r);
+void api_hooks_list(struct http_request *r);
+void api_hook_get(struct http_request *r);
+void api_hook_delete(struct http_request *r);
+void api_hook_deliveries(struct http_request *r);
+/* At the start: has notices delivered if there is a webhook. */
+void hooks_look(struct http_server *h);
+
 /* static.c */
 void static_index(struct http_request *r);
 void static_file(struct http_request *r);
@@ -103,6 +112,8 @@ bool draft_set_kind(struct job_draft *d, const char *kind, struct bpu_error *err
 bool draft_kind_refused(const struct job_draft *d, struct http_request *r, const char *where);
 bool draft_set_march(struct job_draft *d, const char *march, struct bpu_error *err) BPU_CHECKED;
 bool draft_set_project(struct job_draft *d, const char *project, struct bpu_error *err) BPU_CHECKED;
+/* -10 to 10 as text, the higher the earlier; above 0 needs an admin, which draft_finish() sees to. */
+bool draft_set_priority(struct job_draft *d, const char *text, struct bpu_error *err) BPU_CHECKED;
 bool draft_add_option(struct job_draft *d, struct arena *a, const char *key, const char *value,
                       struct bpu_error *err) BPU_CHECKED;
 bool draft_add_label(struct job_draft *d, struct arena *a, const char *key, const char *value,

@@ -8,6 +8,7 @@
 #include "server/api.h"
 #include "server/json.h"
 
+#define PRIORITY_MOST 10
 #define OPTIONS_MAX 256
 #define OPTION_TEXT_MAX 4096
 #define QCONFIG_MAX 32768 /* a document, not a word; all options together have 64 KiB (store_job.c) */
@@ -71,6 +72,17 @@ bool draft_set_project(struct job_draft *d, const char *project, struct bpu_erro
                          "the project is not a text of at most %zu bytes",
                          sizeof d->job.project - 1);
     strcpy(d->job.project, project);
+    return true;
+}
+
+bool draft_set_priority(struct job_draft *d, const char *text, struct bpu_error *err)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    if (!*text || *end || v < -PRIORITY_MOST || v > PRIORITY_MOST)
+        return error_set(err, BPU_USAGE, "/priority", "the priority is not a whole number from -%d to %d",
+                         PRIORITY_MOST, PRIORITY_MOST);
+    d->job.priority = (int)v;
     return true;
 }
 
@@ -148,6 +160,10 @@ bool draft_finish(struct job_draft *d, struct http_request *r, struct bpu_error 
         if (api_march_check("", ignored, sizeof ignored, err))
             return error_set(err, BPU_BAD_MARCH, "/march", "no march is given");
         return false;
+    }
+    if (d->job.priority > 0 && r->access.role != ROLE_ADMIN) {
+        error_set(err, BPU_FORBIDDEN, "/priority", "a priority above 0 needs an admin");
+        return error_hint(err, "projects take turns; give background work a priority below 0");
     }
     const char *key;
     if (!access_project(r, d->job.project, err) || !http_idempotency_key(r, &key, err))

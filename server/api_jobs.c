@@ -144,11 +144,17 @@ static bool member_read(struct job_draft *d, struct arena *a, const char *key, j
         return pairs_read(d, a, key, value, false, err);
     if (strcmp(key, "labels") == 0)
         return pairs_read(d, a, key, value, true, err);
+    if (strcmp(key, "priority") == 0) {
+        char small[48];
+        const char *number;
+        return draft_set_priority(d, option_text(value, small, sizeof small, &number) ? number : "", err);
+    }
     bool known = !strcmp(key, "model") || !strcmp(key, "kind") || !strcmp(key, "march") ||
                  !strcmp(key, "project");
     if (!known) {
         error_set(err, BPU_USAGE, NULL, "a job has no member \"%.60s\"", key);
-        return error_hint(err, "the members are model, kind, march, options, project and labels");
+        return error_hint(err, "the members are model, kind, march, options, project, labels and "
+                               "priority");
     }
     if (json_is_null(value) && (!strcmp(key, "march") || !strcmp(key, "project")))
         return true;

@@ -23,6 +23,8 @@ static bool parameter(struct onecall *c, const char *key, const char *value)
         return draft_set_march(&c->draft, value, &c->err);
     if (!strcmp(key, "project"))
         return draft_set_project(&c->draft, value, &c->err);
+    if (!strcmp(key, "priority"))
+        return draft_set_priority(&c->draft, value, &c->err);
     if (!strncmp(key, "label.", 6))
         return draft_add_label(&c->draft, c->arena, key + 6, value, &c->err);
     if (!strcmp(key, "filename"))

@@ -56,7 +56,7 @@ void view_job_gated(struct buf *out, const struct store_job *j, const struct sto
     text_member(out, "project", j->project);
     buf_printf(out, ",\"labels\":%s,\"options\":%s", j->labels ? j->labels : "{}",
                j->options ? j->options : "{}");
-    buf_printf(out, ",\"attempts\":%d,\"cancel_requested\":%s", j->attempts,
+    buf_printf(out, ",\"priority\":%d,\"attempts\":%d,\"cancel_requested\":%s", j->priority, j->attempts,
                j->cancel_requested ? "true" : "false");
     time_member(out, "created", j->created);
     time_member(out, "started", j->started);

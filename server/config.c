@@ -45,6 +45,8 @@ static const struct setting settings[] = {
     {"quota-queued", SETTING_INT, FIELD(quota_queued), 0, 1000000},
     {"connections-per-address", SETTING_INT, FIELD(connections), 0, 16384},
     {"idle-seconds", SETTING_INT, FIELD(idle_seconds), 1, 3600},
+    {"webhook-private", SETTING_BOOL, FIELD(webhook_private), 0, 0},
+    {"webhook-retry-ms", SETTING_INT, FIELD(webhook_retry_ms), 1, 3600000},
     {"audit-days", SETTING_INT, FIELD(audit_days), 1, 36500},
 };
 
@@ -75,6 +77,8 @@ const char *config_usage(void)
            "  --quota-queued N     queued jobs of one token (1000; 0 no bound)\n"
            "  --connections-per-address N  beyond loopback (256; 0 no bound)\n"
            "  --idle-seconds N     time for the head of a request, and of silence (60)\n"
+           "  --webhook-private    webhooks may lead to this machine and private networks\n"
+           "  --webhook-retry-ms N before a notice is sent again; grows fourfold each time (10000)\n"
            "  --audit-days N       how long the audit log is kept (400)\n"
            "  --config FILE        file of `name = value` lines with the names above\n"
            "Every option can also be given as BPUHUB_NAME in the environment (BPUHUB_MAX_UPLOAD).\n"
@@ -269,6 +273,7 @@ bool config_load(struct config *c, int argc, char **argv, struct bpu_error *err)
         .quota_queued = 1000,
         .connections = -1,
         .idle_seconds = 60,
+        .webhook_retry_ms = 10000,
         .audit_days = 400,
     };
     const char *file = getenv("BPUHUB_CONFIG");

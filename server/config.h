@@ -30,6 +30,8 @@ struct config {
     int64_t quota_queued;         /* queued jobs of a token; 0: no bound */
     int64_t connections;          /* from one address; 0: no bound, -1: the default */
     int64_t idle_seconds;         /* for a request's head, and of silence */
+    bool webhook_private;         /* webhooks may lead to this machine and private networks */
+    int64_t webhook_retry_ms;     /* before the second attempt of a notice; grows fourfold */
     int64_t audit_days;           /* how long the audit log is kept */
     bool help;
 };

@@ -110,6 +110,7 @@ struct http_server {
     atomic_bool closing; /* the grace of the draining is over */
     atomic_int open_requests, suspended;
     atomic_int workers_alive; /* processes that this daemon started */
+    atomic_bool hooks_wanted; /* there is, or was, a webhook */
     struct wake *wake;
 };
 

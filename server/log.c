@@ -72,3 +72,17 @@ void log_end(struct log_line *l)
     }
     buf_fini(&l->buf);
 }
+
+void log_say(const char *level, const char *event, pid_t pid, const char *fmt, ...)
+{
+    char message[512];
+    struct log_line l;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    log_begin(&l, level, event, "%s", message);
+    if (pid)
+        log_int(&l, "pid", pid);
+    log_end(&l);
+}

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/base/buf.h"
 #include "core/base/error.h"
@@ -30,5 +31,7 @@ void log_int(struct log_line *l, const char *name, int64_t value);
 void log_number(struct log_line *l, const char *name, double value);
 /* Writes the line. */
 void log_end(struct log_line *l);
+/* A line that is a sentence, about a process; pid 0: about none. */
+void log_say(const char *level, const char *event, pid_t pid, const char *fmt, ...) BPU_PRINTF(4, 5);
 
 #endif

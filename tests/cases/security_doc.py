@@ -7,7 +7,7 @@ import sys
 root = pathlib.Path(__file__).resolve().parents[2]
 text = (root / "docs/security.md").read_text()
 threats = text[text.index("## Threats"):text.index("## What is not protected")]
-files = {p.name: p for folder in ("server", "unit", "browser", "cases") for p in (root / "tests" / folder).glob("*")}
+files = {p.name: p for folder in ("server", "unit", "browser", "cases", "torture") for p in (root / "tests" / folder).glob("*")}
 failed = 0
 
 
@@ -22,6 +22,8 @@ def is_run(path, name):
     if path.suffix == ".c":
         return re.search(r"\bvoid %s\(" % re.escape(name), source) and \
             re.search(r"(\bcmocka_unit_test\w*\(|\bT\(|\{\w+\[i\]\.name, )%s\b" % re.escape(name), source)
+    if path.suffix == ".py":
+        return any(f'"{name}"' in line for line in source.splitlines() if "check(" in line or line.startswith("          "))
     return f"test('{name}'" in source
 
 
