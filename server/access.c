@@ -228,6 +228,35 @@ bool access_hides(struct access_table *t, const struct access *a, const char *pr
     return hidden;
 }
 
+/* The token is neither revoked nor expired, and the session, if it is one, not over. */
+static bool locked_good(const struct access_table *t, const struct access *a, int64_t now)
+{
+    bool token = false, session = !a->session;
+    for (size_t i = 0; i < t->secret_count && !(token && session); i++) {
+        const struct secret *x = &t->secrets[i];
+        const struct store_token *k = &x->entry->token;
+        if (k->n != a->token || (x->expires && x->expires <= now) || (k->expires && k->expires <= now))
+            continue;
+        token = true;
+        session = session || (x->session && strcmp(x->hash, a->session_hash) == 0);
+    }
+    return token && session;
+}
+
+bool access_holds(struct access_table *t, const struct access *a, const char *project)
+{
+    if (a->open)
+        return access_is_open(t);
+    if (access_hides(t, a, project))
+        return false;
+    if (!a->token) /* anonymous reading */
+        return true;
+    pthread_mutex_lock(&t->lock);
+    bool good = locked_good(t, a, access_now());
+    pthread_mutex_unlock(&t->lock);
+    return good;
+}
+
 const char *access_scope(struct access_table *t, const struct access *a)
 {
     pthread_mutex_lock(&t->lock);

@@ -71,6 +71,8 @@ bool access_is_open(struct access_table *t);
 bool access_find(struct access_table *t, const char *secret, bool session, struct access *out);
 /* True if the project is private and neither admin nor bound to it. */
 bool access_hides(struct access_table *t, const struct access *a, const char *project);
+/* Whether one who was let in to a project's jobs would be let in now: for answers that take long. */
+bool access_holds(struct access_table *t, const struct access *a, const char *project);
 /* The scope for the store's lists: NULL for one who sees everything. */
 const char *access_scope(struct access_table *t, const struct access *a);
 /* Counts bytes of an upload; false when the token's day is used up. */

@@ -23,7 +23,7 @@ static void open_after(struct task *t)
         if (job_state_ended(c->job.state) && http_header(r, "Last-Event-ID")) {
             http_reply_empty(r, 204);
         } else {
-            struct MHD_Response *response = watch_stream(r->server->watch, r, c->job.id, &t->err);
+            struct MHD_Response *response = watch_stream(r->server->watch, r, c->job.id, c->job.project, &t->err);
             if (response) {
                 http_reply_response(r, 200, response);
                 (void)MHD_add_response_header(response, "Content-Type", "text/event-stream");

@@ -23,6 +23,7 @@
 #define TICK_MS 100
 #define REFRESH_US 2000000u
 #define PING_US 15000000u
+#define ACCESS_US 1000000u
 #define STREAMS_MAX 8192u
 
 struct stream {
@@ -35,6 +36,9 @@ struct stream {
     int state_sent; /* -1: nothing yet */
     char stage_sent[24];
     uint64_t written_us;
+    struct access access; /* of who listens, and the job's project: a token may be revoked meanwhile */
+    char project[128];
+    bool over;
     char *out; /* bytes on their way to the client */
     size_t out_size, out_at;
 };
@@ -59,6 +63,7 @@ struct watch {
     pthread_mutex_t lock;
     struct watch_job *buckets[BUCKETS];
     size_t job_count, stream_count;
+    uint64_t asked_us; /* when streams were last asked whether they may go on */
     bool draining, closing;
     int kick; /* eventfd: the first job came, or the end */
     pthread_t thread;
@@ -320,7 +325,9 @@ static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
         free(st->out);
         st->out = NULL;
         st->out_at = st->out_size = 0;
-        if (j->latest && st->version_sent != j->version) {
+        if (st->over) {
+            result = MHD_CONTENT_READER_END_OF_STREAM;
+        } else if (j->latest && st->version_sent != j->version) {
             st->version_sent = j->version;
             st->out = event_text(st, j->latest, &st->out_size);
         } else if (w->draining || j->gone || (j->latest && snapshot_ended(j->latest))) {
@@ -362,7 +369,7 @@ static void stream_free(void *cls)
 }
 
 struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const char *job,
-                                  struct bpu_error *err)
+                                  const char *project, struct bpu_error *err)
 {
     struct stream *st = calloc(1, sizeof *st);
     if (!st) {
@@ -373,6 +380,8 @@ struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const
     st->connection = r->connection;
     st->state_sent = -1;
     st->written_us = clock_us();
+    st->access = r->access;
+    snprintf(st->project, sizeof st->project, "%s", project);
     pthread_mutex_lock(&w->lock);
     struct watch_job *j = w->stream_count < STREAMS_MAX ? locked_find_or_add(w, job) : NULL;
     if (j) {
@@ -401,6 +410,18 @@ struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const
     return response;
 }
 
+/* Ends the streams of those who may not listen any more. */
+static void locked_streams_ask(struct watch *w)
+{
+    for (unsigned b = 0; w->stream_count && b < BUCKETS; b++)
+        for (struct watch_job *j = w->buckets[b]; j; j = j->next)
+            for (struct stream *st = j->streams; st; st = st->next)
+                if (!st->over && !access_holds(w->server->access, &st->access, st->project)) {
+                    st->over = true;
+                    locked_stream_wake(st);
+                }
+}
+
 /* Ends overdue waits (all with `everything`), pings streams, looks at silent jobs. */
 static void tick(struct watch *w, bool everything)
 {
@@ -409,6 +430,10 @@ static void tick(struct watch *w, bool everything)
     } overdue = {NULL};
     uint64_t now = clock_us();
     pthread_mutex_lock(&w->lock);
+    if (now - w->asked_us >= ACCESS_US) {
+        w->asked_us = now;
+        locked_streams_ask(w);
+    }
     for (unsigned b = 0; w->job_count && b < BUCKETS; b++) {
         for (struct watch_job *j = w->buckets[b], *next_job; j; j = next_job) {
             next_job = j->next;

@@ -48,7 +48,7 @@ void watch_changed(struct watch *w, const char *job);
 /* A response that streams the changes of the job, starting with its state now. Sets
  * *err if the table is full. */
 struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const char *job,
-                                  struct bpu_error *err) BPU_CHECKED;
+                                  const char *project, struct bpu_error *err) BPU_CHECKED;
 /* Ends all waits and streams, and those that come after. */
 void watch_drain(struct watch *w);
 size_t watch_stream_count(struct watch *w);

@@ -596,6 +596,45 @@ static void test_session_ends_with_token(void **state)
     assert_int_equal(status, 401);
 }
 
+/* A stream that was open when its listener was shut out. */
+static void test_stream_ends_with_token(void **state)
+{
+    (void)state;
+    static const char *const arguments[] = {"--workers", "0", NULL};
+    struct service idle = {0};
+    char boss[TOKEN_SIZE], token[TOKEN_SIZE], text[512], line[64], command[64];
+    static struct raw got;
+    assert_true(service_start(&idle, arguments));
+    token_make(&idle, "boss --role admin", boss);
+    closed_wait(&idle);
+    for (int how = 0; how < 2; how++) { /* the token goes; the project becomes private */
+        token_make(&idle, how ? "second" : "first", token);
+        snprintf(text, sizeof text, "Authorization: Bearer %s", boss);
+        size_t size;
+        char *file = file_read(LEGAL, &size);
+        struct reply r = http_do(&idle, how ? "/v1/check?march=bayes&project=p2" : "/v1/check?march=bayes&project=p1",
+                                 (struct query){.body = file, .body_size = size, .headers = {text, "Prefer: wait=0"}});
+        free(file);
+        assert_int_equal(r.status, 202);
+        int fd = raw_open(&idle);
+        snprintf(text, sizeof text, "GET /v1/jobs/%s/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\n\r\n",
+                 reply_text(&r, "id"), idle.port, token);
+        reply_free(&r);
+        assert_true(raw_send(fd, text, strlen(text)));
+        raw_read(fd, 1500, 3000, &got);
+        assert_int_equal(got.status, 200);
+        assert_non_null(strstr(got.text, "\"state\":\"queued\""));
+        assert_null(strstr(got.text, "\r\n0\r\n\r\n")); /* it goes on */
+        snprintf(command, sizeof command, "token revoke %d", token_number(&idle, "first"));
+        assert_int_equal(operator_run(&idle, how ? "project set p2 private" : command, line, sizeof line), 0);
+        raw_read(fd, 5000, 5000, &got);
+        assert_true(got.closed || strstr(got.text, "0\r\n\r\n"));
+        close(fd);
+    }
+    assert_int_equal(service_stop(&idle, SIGTERM), 0);
+    service_remove(&idle);
+}
+
 static void test_policies(void **state)
 {
     (void)state;
@@ -803,6 +842,7 @@ int main(void)
         cmocka_unit_test(test_session),
         cmocka_unit_test(test_csrf),
         cmocka_unit_test(test_session_ends_with_token),
+        cmocka_unit_test(test_stream_ends_with_token),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_upload_quota),
