@@ -217,11 +217,12 @@ bool draft_add(struct job_draft *d, struct store *s, struct arena *a, struct bpu
         return false;
     /* The lane may run this twice: the draft itself stays as it is until the job is there. */
     struct store_job job = d->job;
-    if (!store_all_begin(s, err))
+    bool noted = d->asked_by && (d->asked_by->access.token || job.project[0]);
+    if (noted && !store_all_begin(s, err))
         return false;
     bool ok = store_job_add(s, &job, BPU_VERSION, d->idempotency_key, a, err) &&
-              (!d->asked_by || asker_note(d, s, &job, err));
-    if (!store_all_end(s, ok, err))
+              (!noted || asker_note(d, s, &job, err));
+    if (noted ? !store_all_end(s, ok, err) : !ok)
         return false;
     d->job = job;
     return true;

@@ -4,6 +4,7 @@
 #include "server/api.h"
 
 struct events_call {
+    struct arena_mark before;
     struct store_job job;
 };
 
@@ -28,6 +29,8 @@ static void open_after(struct task *t)
                 http_reply_response(r, 200, response);
                 (void)MHD_add_response_header(response, "Content-Type", "text/event-stream");
                 (void)MHD_add_response_header(response, "X-Accel-Buffering", "no");
+                r->call = NULL; /* a stream may be open for long: it keeps only what it needs */
+                arena_rewind(&r->arena, c->before);
             }
         }
     }
@@ -37,9 +40,13 @@ static void open_after(struct task *t)
 void api_events(struct http_request *r)
 {
     struct bpu_error err = {0};
-    r->call = ARENA_NEW(&r->arena, struct events_call, &err);
-    if (!r->call)
+    struct arena_mark before = arena_mark(&r->arena);
+    struct events_call *c = ARENA_NEW(&r->arena, struct events_call, &err);
+    r->call = c;
+    if (!c) {
         http_reply_error(r, &err);
-    else
-        http_post(r, LANE_READ, open_run, open_after);
+        return;
+    }
+    c->before = before;
+    http_post(r, LANE_READ, open_run, open_after);
 }

@@ -26,8 +26,7 @@
 #include "server/json.h"
 #include "server/log.h"
 
-#define CONNECTION_MEMORY ((size_t)256 << 10)
-#define CONNECTION_INCREMENT ((size_t)64 << 10)
+#define CONNECTION_INCREMENT ((size_t)16 << 10)
 #define CONNECTIONS_MAX 16384u
 #define DESCRIPTORS_KEPT 128u /* for the store, uploads and artifacts */
 #define CONNECTIONS_PER_ADDRESS 256u /* beyond loopback, unless configured */
@@ -265,11 +264,12 @@ static enum MHD_Result request_first(struct http_server *h, struct MHD_Connectio
     r->connection = connection;
     r->started_us = clock_us();
     r->path = url;
+    r->memory = method; /* the first word of the head, which is read to the beginning */
     request_identify(r);
     struct http_peer *peer = http_peer_of(connection);
     if (peer)
         peer->request = r;
-    arena_init(&r->arena, ARENA_QUOTA);
+    arena_init_small(&r->arena, ARENA_QUOTA);
     buf_init(&r->body, JSON_MAX_BODY);
     request_head(r, method, version);
     return r->asking ? MHD_YES : request_begun(r);

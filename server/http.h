@@ -45,6 +45,9 @@ enum http_body {
     BODY_UPLOAD /* streamed to disk */
 };
 
+/* Of libmicrohttpd for each connection: heads of 32 KiB (http_limits.c) and what it makes of them. It is zeroed for
+ * each request, so more costs time. */
+#define CONNECTION_MEMORY ((size_t)64 << 10)
 #define ROUTE_MAX_CAPTURES 2
 
 struct route {
@@ -63,6 +66,7 @@ struct http_request {
     const struct route *route; /* NULL if none fits */
     enum http_method method;
     const char *path; /* unescaped, in the arena */
+    const void *memory; /* where libmicrohttpd's memory of the connection begins */
     char *captures[ROUTE_MAX_CAPTURES];
     struct arena arena;
     struct buf body;

@@ -5,6 +5,7 @@
  * so that no change falls between.  One timer thread ends waits whose time is up, looks at all
  * watched jobs every two seconds in case a wake-up was lost, and lets silent streams send a
  * comment, which is also how a vanished client is noticed. */
+#define _GNU_SOURCE
 #include "server/http_watch.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "server/api.h"
@@ -24,6 +26,7 @@
 #define REFRESH_US 2000000u
 #define PING_US 15000000u
 #define ACCESS_US 1000000u
+#define STREAM_BLOCK 512 /* for clients of HTTP/1.0; others get an event in one piece */
 #define STREAMS_MAX 8192u
 
 struct stream {
@@ -39,6 +42,7 @@ struct stream {
     struct access access; /* of who listens, and the job's project: a token may be revoked meanwhile */
     char project[128];
     bool over;
+    const void *memory; /* http_request's */
     char *out; /* bytes on their way to the client */
     size_t out_size, out_at;
 };
@@ -312,6 +316,20 @@ static void *event_text(struct stream *st, const struct snapshot *s, size_t *siz
     return text;
 }
 
+/* libmicrohttpd zeroes the connection's memory and keeps it while the stream is open: pages of nothing but zeros go back to
+ * the system, which yields zeros again if they are ever needed. */
+static void pages_give_back(const void *memory)
+{
+    static const char zeros[4096];
+    long page = sysconf(_SC_PAGESIZE);
+    unsigned char *start = (unsigned char *)((uintptr_t)memory & ~((uintptr_t)page - 1)), resident[CONNECTION_MEMORY >> 12];
+    if (page != sizeof zeros || mincore(start, CONNECTION_MEMORY, resident) != 0)
+        return; /* not memory of its own */
+    for (size_t i = 0; i < sizeof resident; i++)
+        if (resident[i] & 1 && memcmp(start + i * sizeof zeros, zeros, sizeof zeros) == 0)
+            (void)madvise(start + i * sizeof zeros, sizeof zeros, MADV_DONTNEED);
+}
+
 /* The content callback of a stream: HTTP thread. */
 static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
 {
@@ -321,10 +339,7 @@ static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
     ssize_t result = 0;
     pthread_mutex_lock(&w->lock);
     struct watch_job *j = st->job;
-    if (st->out_at == st->out_size) {
-        free(st->out);
-        st->out = NULL;
-        st->out_at = st->out_size = 0;
+    if (!st->out) {
         if (st->over) {
             result = MHD_CONTENT_READER_END_OF_STREAM;
         } else if (j->latest && st->version_sent != j->version) {
@@ -342,9 +357,15 @@ static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
         n = n < max ? n : max;
         memcpy(out, st->out + st->out_at, n);
         st->out_at += n;
+        if (st->out_at == st->out_size) {
+            free(st->out);
+            st->out = NULL;
+            st->out_at = st->out_size = 0;
+        }
         st->written_us = clock_us();
         result = (ssize_t)n;
     } else if (result == 0) {
+        pages_give_back(st->memory);
         st->suspended = true;
         atomic_fetch_add(&w->server->suspended, 1);
         MHD_suspend_connection(st->connection);
@@ -381,6 +402,7 @@ struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const
     st->state_sent = -1;
     st->written_us = clock_us();
     st->access = r->access;
+    st->memory = r->memory;
     snprintf(st->project, sizeof st->project, "%s", project);
     pthread_mutex_lock(&w->lock);
     struct watch_job *j = w->stream_count < STREAMS_MAX ? locked_find_or_add(w, job) : NULL;
@@ -402,7 +424,7 @@ struct MHD_Response *watch_stream(struct watch *w, struct http_request *r, const
         return NULL;
     }
     struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, stream_read, st, stream_free);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, st, stream_free);
     if (!response) {
         stream_free(st);
         error_set(err, BPU_NO_MEMORY, NULL, "no memory for one more event stream");

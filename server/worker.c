@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -242,6 +243,7 @@ static bool set_up(struct worker *w, struct bpu_error *err)
 
 int worker_main(const struct worker_options *options)
 {
+    prctl(PR_SET_NAME, "bpuhub-worker"); /* started as /proc/self/exe, it would be called "exe" */
     struct bpu_error err = {0};
     struct worker w = {.signal_fd = -1, .null_fd = -1};
     defaults_fill(&w, options);

@@ -1,15 +1,15 @@
 /* Arena: a chain of blocks, newest first.
  *
  * Blocks double from 64 KiB to 4 MiB; a request larger than a quarter of a block gets a block of its
- * own, so that one big tensor does not waste the rest of the current block. Small blocks come from calloc(); the
- * kernel's zero pages make large ones free until touched. */
+ * own, so that one big tensor does not waste the rest of the current block. What is handed out is cleared then, since a
+ * rewind makes used memory new. */
 #include "core/base/arena.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BLOCK = 64 << 10, LARGEST_BLOCK = 4 << 20, ALIGN = 16 };
+enum { FIRST_BLOCK = 64 << 10, SMALL_BLOCK = 1 << 10, LARGEST_BLOCK = 4 << 20, ALIGN = 16 };
 
 struct arena_block {
     struct arena_block *next;
@@ -27,7 +27,14 @@ void arena_init(struct arena *a, size_t quota)
 {
     memset(a, 0, sizeof *a);
     a->quota = quota;
+    a->first_block = FIRST_BLOCK;
     a->fail_after = -1;
+}
+
+void arena_init_small(struct arena *a, size_t quota)
+{
+    arena_init(a, quota);
+    a->first_block = SMALL_BLOCK;
 }
 
 void arena_fini(struct arena *a)
@@ -52,12 +59,14 @@ static struct arena_block *block_new(struct arena *a, size_t size, struct bpu_er
         error_hint(err, "Raise the job's memory limit, or use a smaller model.");
         return NULL;
     }
-    struct arena_block *b = calloc(1, total);
+    struct arena_block *b = malloc(total);
     if (!b) {
         error_set(err, BPU_NO_MEMORY, NULL, "the system gave no %zu bytes of memory", total);
         return NULL;
     }
     b->size = size;
+    b->offset = 0;
+    b->next = NULL;
     a->used += total;
     return b;
 }
@@ -81,11 +90,9 @@ static void *take(struct arena *a, size_t n, bool clear, struct bpu_error *err)
             memset(p, 0, n); /* may have been used before a rewind */
         return p;
     }
-    size_t size = FIRST_BLOCK;
-    if (b)
+    size_t size = a->first_block;
+    if (b && b->size * 2 > size)
         size = b->size * 2 > LARGEST_BLOCK ? LARGEST_BLOCK : b->size * 2;
-    if (size < FIRST_BLOCK)
-        size = FIRST_BLOCK;
     bool own = n > size / 4;
     b = block_new(a, own ? n : size, err);
     if (!b)
@@ -93,6 +100,8 @@ static void *take(struct arena *a, size_t n, bool clear, struct bpu_error *err)
     b->next = a->head;
     a->head = b;
     b->offset = n;
+    if (clear)
+        memset(b->data, 0, n);
     return b->data;
 }
 

@@ -17,6 +17,7 @@ struct arena_block;
 struct arena {
     struct arena_block *head; /* newest block */
     size_t used, quota;       /* bytes taken from the system, and how many may be */
+    size_t first_block;       /* bytes of the first one; later ones double */
     void *cleanups;
     long fail_after; /* tests: the Nth allocation from now fails; -1 never */
 };
@@ -27,6 +28,8 @@ struct arena_mark {
 };
 
 void arena_init(struct arena *a, size_t quota);
+/* For many arenas that live at the same time and hold little: begins with 1 KiB. */
+void arena_init_small(struct arena *a, size_t quota);
 /* Runs the clean-ups, newest first, and frees everything. */
 void arena_fini(struct arena *a);
 

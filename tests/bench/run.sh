@@ -1,6 +1,6 @@
 #!/bin/sh
 # make bench: figures of speed and memory, with a bound or a peer measured in the same run.
-#   run.sh [check | draw | http | list | lenet | speed | memory | compile]…      default: all
+#   run.sh [check | draw | http | list | lenet | speed | memory | compile | service]…      default: all
 # environment: ZOO folder with the networks (default build/zoo; made when missing), BPUHUB binary, BUILD
 set -eu
 cd "$(dirname "$0")/../.."
@@ -10,22 +10,25 @@ mkdir -p "$zoo"
 for name in mobilenet_v2 resnet18 resnet50 efficientnet_b0 mobilenet_v3_large shufflenet_v2_x0_5; do
     [ -f "$zoo/$name.onnx" ] || /usr/bin/python3 tests/zoo/export.py --out "$zoo" "$name"
 done
-make -s BUILD="$build" "$build/tests/bench/seed_store" "$build/tests/bench/measure" "$build/tests/bench/bench_engine"
-[ $# -gt 0 ] || set -- check draw http list lenet speed memory compile
-service= engine= lenet= compile=
+make -s BUILD="$build" "$build/tests/bench/seed_store" "$build/tests/bench/measure" "$build/tests/bench/bench_engine" \
+    "$build/tests/bench/load"
+[ $# -gt 0 ] || set -- check draw http list lenet speed memory compile service
+pages= engine= lenet= compile= service=
 for part; do
     case $part in
-    check | draw | http | list) service="$service $part" ;;
+    check | draw | http | list) pages="$pages $part" ;;
     lenet) lenet=yes ;;
     compile) compile=yes ;;
+    service) service=yes ;;
     speed | memory) engine="$engine $part" ;;
     *) echo "run.sh: no part of the benchmark is called $part" >&2 && exit 2 ;;
     esac
 done
 # shellcheck disable=SC2086 # lists of words
 {
-    [ -z "$service" ] || ZOO=$zoo BPUHUB=$bpuhub BUILD=$build /usr/bin/python3 tests/bench/bench.py $service
+    [ -z "$pages" ] || ZOO=$zoo BPUHUB=$bpuhub BUILD=$build /usr/bin/python3 tests/bench/bench.py $pages
     [ -z "$lenet" ] || /usr/bin/python3 tests/bench/lenet.py "$bpuhub" "$build"
     [ -z "$engine" ] || /usr/bin/python3 tests/bench/engine.py "$zoo" "$build" $engine
     [ -z "$compile" ] || /usr/bin/python3 tests/bench/compile.py "$zoo" "$bpuhub" "$build"
+    [ -z "$service" ] || BPUHUB=$bpuhub BUILD=$build /usr/bin/python3 tests/bench/service.py
 }
