@@ -7,6 +7,7 @@
 #   make torture      500 x kill -9 under load, on a failing disk
 #   make test-zoo     the real networks of torchvision
 #   make accuracy     fits the machines to published runs, writes docs/accuracy.md: minutes
+#   make conformance  what any backend of the store must pass
 #   make bench        figures, against peers and bounds measured in the same run
 #   make lint         formatting of the rules: includes, clang-tidy, cppcheck
 #   make install [DESTDIR=] [PREFIX=]
@@ -54,7 +55,9 @@ ALL_LDFLAGS := $(SANFLAGS) -pie $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lm
 
 CORE_SRC   := $(sort $(wildcard core/*/*.c))
-SERVER_SRC := $(sort $(filter-out server/main.c,$(wildcard server/*.c)))
+# What is behind store.h: make STORE_SRC="…" links another backend, make conformance tries it.
+STORE_SRC  := $(sort $(wildcard server/store_*.c))
+SERVER_SRC := $(sort $(filter-out server/main.c server/store_%,$(wildcard server/*.c))) $(STORE_SRC)
 CORE_OBJ   := $(CORE_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/onnx.pb-c.o
 SERVER_OBJ := $(SERVER_SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/static_files.o
 
@@ -143,7 +146,7 @@ $(BUILD)/server/store_migrate.o: $(BUILD)/gen/migrations.inc
 
 # ── tests ──
 # A test program per file: tests/unit/test_x.c becomes $(BUILD)/tests/unit/test_x.
-TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/server/test_*.c))
+TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/server/test_*.c tests/conformance/test_*.c))
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 TEST_LIBS := -lcmocka -lcurl
 TEST_HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/server/test_%,$(wildcard tests/server/*.c)))
@@ -169,6 +172,10 @@ torture: $(BUILD)/bpuhub $(FAULT_LIB)
 
 test: all $(TEST_BIN) $(FAULT_LIB)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(TEST_BIN)
+
+conformance: all $(filter $(BUILD)/tests/conformance/%,$(TEST_BIN))
+	@BUILD=$(BUILD) SAN=$(SAN) PROGRAMS_ONLY=yes tests/run.sh $(filter $(BUILD)/tests/conformance/%,$(TEST_BIN))
+.PHONY: conformance
 
 test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any
 	@/usr/bin/python3 -c 'import torch, torchvision, onnx' 2>/dev/null && \

@@ -1,7 +1,7 @@
 /* store: models, data files, jobs and artifacts, behind one interface.
  *
- * All SQL of BPU Hub lives behind this header; SQLite (store_sqlite*.c) is the first backend and
- * tests/server/test_store.c is what every backend must pass.
+ * All SQL of BPU Hub lives behind this header and its siblings (store_access.h, store_care.h, store_hook.h).
+ * SQLite (store_*.c) is the first backend; tests/conformance knows nothing of it and is what every backend must pass.
  *
  * Data directory:  hub.db (WAL)   models/ab/abcdef…   data/…   artifacts/…   tmp/
  * Models, data files and artifacts are named by the SHA-256 of their content.
@@ -197,6 +197,8 @@ bool store_count(struct store *s, const char *name, const char *labels, double a
 bool store_counters(struct store *s, struct arena *a, struct store_counter **items, size_t *count,
                     struct bpu_error *err) BPU_CHECKED;
 
+/* The time of this machine, as all times here. */
+int64_t store_now(void);
 const char *job_state_name(enum job_state st);
 bool job_state_find(const char *name, enum job_state *out);
 

@@ -67,7 +67,6 @@ void store_done(sqlite3_stmt *q);
 bool store_run(struct store *s, struct bpu_error *err, const char *sql, const char *types,
                ...) BPU_CHECKED;
 
-int64_t store_now(void);
 /* Columns into fixed fields and into the arena. */
 void store_column(sqlite3_stmt *q, int column, char *out, size_t n);
 bool store_column_dup(sqlite3_stmt *q, int column, struct arena *a, const char **out,

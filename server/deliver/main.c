@@ -19,7 +19,6 @@
 
 #include "server/deliver/notice.h"
 #include "server/log.h"
-#include "server/store_sqlite.h"
 
 #define PARALLEL 32
 #define OF_ONE 4 /* receiver */

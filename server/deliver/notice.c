@@ -9,7 +9,6 @@
 #include "core/base/version.h"
 #include "server/api.h"
 #include "server/hook_address.h"
-#include "server/store_sqlite.h"
 
 #define ATTEMPTS 8
 #define ANSWER_MAX ((size_t)64 << 10)

@@ -7,7 +7,7 @@ import sys
 root = pathlib.Path(__file__).resolve().parents[2]
 text = (root / "docs/security.md").read_text()
 threats = text[text.index("## Threats"):text.index("## What is not protected")]
-files = {p.name: p for folder in ("server", "unit", "browser", "cases", "torture") for p in (root / "tests" / folder).glob("*")}
+files = {p.name: p for folder in ("server", "unit", "browser", "cases", "torture", "conformance") for p in (root / "tests" / folder).glob("*")}
 failed = 0
 
 

@@ -116,6 +116,26 @@ static void test_data_of_version_3(void **state)
     assert_string_equal(items[0].name, "frames.npz");
 }
 
+/* Before there were any. */
+static void test_data_after_version_2(void **state)
+{
+    struct hub *h = *state;
+    struct store_model *items, m = {.format = "npz", .bytes = 1, .name = "a.npz"};
+    size_t n;
+    char next[64], path[512], tmp[128];
+    bool existed;
+    take(h, 2);
+    snprintf(tmp, sizeof tmp, "%s/tmp", h->dir);
+    hub_ok(h, files_sha256("a", 1, m.id, &h->err));
+    store_data_path(h->store, m.id, path, sizeof path);
+    hub_ok(h, files_write(tmp, path, "a", 1, &h->err));
+    hub_ok(h, store_data_add(h->store, &m, &existed, &h->err));
+    hub_ok(h, store_data_list(h->store, NULL, 10, &h->arena, &items, &n, next, &h->err));
+    assert_int_equal(n, 1);
+    hub_ok(h, store_model_list(h->store, NULL, 10, &h->arena, &items, &n, next, &h->err));
+    assert_int_equal(n, 3);
+}
+
 static void test_newer_is_refused(void **state)
 {
     struct hub *h = *state;
@@ -134,6 +154,7 @@ static void test_newer_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_upgrades), T(test_data_of_version_3), T(test_newer_is_refused)};
+    const struct CMUnitTest tests[] = {T(test_upgrades), T(test_data_of_version_3),
+                                       T(test_data_after_version_2), T(test_newer_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

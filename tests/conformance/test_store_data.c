@@ -175,34 +175,12 @@ static void test_kept(void **state)
     assert_int_equal(j.state, JOB_QUEUED);
 }
 
-/* A data directory of the version before (tests/fixtures/make_store.py) opens and gets the table and the folder. */
-static void test_migrates(void **state)
-{
-    struct hub *h = *state;
-    char command[512];
-    struct store_model *items;
-    size_t count;
-    char next[64] = "";
-    store_close(h->store);
-    snprintf(command, sizeof command,
-             "rm -rf %s/data %s/hub.db* && cp tests/fixtures/store/v2.db %s/hub.db", h->dir, h->dir,
-             h->dir);
-    assert_int_equal(system(command), 0);
-    h->store = store_open(h->dir, &h->err);
-    hub_ok(h, h->store != NULL);
-    data_add(h, "a.npz", "a", NULL);
-    hub_ok(h, store_data_list(h->store, NULL, 50, &h->arena, &items, &count, next, &h->err));
-    assert_int_equal(count, 1);
-    hub_ok(h, store_model_list(h->store, NULL, 50, &h->arena, &items, &count, next, &h->err));
-    assert_int_equal(count, 3);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, hub_setup, hub_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_rows), T(test_pages), T(test_references), T(test_cache), T(test_kept), T(test_migrates),
+        T(test_rows), T(test_pages), T(test_references), T(test_cache), T(test_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
