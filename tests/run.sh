@@ -55,6 +55,7 @@ done
 run golden tests/golden/run.sh
 run golden_disasm python3 tests/golden/disasm.py
 [ -f tests/unit/test_tables.py ] && run test_tables python3 tests/unit/test_tables.py
+run http_fuzz python3 tests/torture/http_fuzz.py 3000
 run faults python3 tests/torture/faults.py
 run torture python3 tests/torture/torture.py --kills 20
 run walkthrough tests/walkthrough/run.sh
