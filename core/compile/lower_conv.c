@@ -105,7 +105,7 @@ static bool conv_plane(struct lowering *l, struct conv *c, struct bpu_error *err
 static struct map *slice_of(struct lowering *l, struct map *m, int slices, int d,
                             struct bpu_error *err)
 {
-    int h = m->h / slices;
+    int h = m ? m->h / slices : 0;
     return m ? lower_part(l, m, m->name, d * h, h, 0, m->w, 0, m->c, err) : NULL;
 }
 

@@ -224,7 +224,7 @@ static bool bound_of(const struct node *n, int i, double *out, struct bpu_error 
 bool lower_clamp(struct lowering *l, const struct node *n, struct bpu_error *err)
 {
     const struct value *x = n->inputs[0], *y = n->outputs[0];
-    struct fixed_scale from, to;
+    struct fixed_scale from = {0}, to = {0};
     double low, high;
     fixed_clamp_bounds(n, &low, &high);
     if (!scale_of(n, x, &from, err) || !scale_of(n, y, &to, err) || !bound_of(n, 1, &low, err) ||

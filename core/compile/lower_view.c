@@ -78,7 +78,7 @@ int view_refine(const struct digit *to, int count, const struct view *view, stru
     int a_axis = 0, b_axis = 0;
     for (;;) {
         for (; a == 1 && i >= 0; i--) {
-            a = to[i].extent;
+            a = to[i].extent; /* cppcheck-suppress uninitvar ; the caller fills count of them */
             a_step = to[i].step;
             a_axis = to[i].axis;
         }

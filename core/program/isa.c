@@ -38,10 +38,12 @@ static int isa_words(const char *list)
 
 static bool isa_word_at(const char *list, int i, const char **word, size_t *length)
 {
+    const char *found;
     do
-        *word = isa_word(&list, length);
-    while (*word && i-- > 0);
-    return *word != NULL;
+        found = isa_word(&list, length);
+    while (found && i-- > 0);
+    *word = found;
+    return found != NULL;
 }
 
 int isa_arg_count(enum opcode op)

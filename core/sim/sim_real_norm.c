@@ -103,9 +103,10 @@ bool sim_RESPONSE_NORM(struct sim_call *c, struct bpu_error *err)
     double k = sim_double(c, RESPONSE_NORM_K_LO);
     if (!sim_alike(c, 0, 1, -1, err) || !sim_in_range(c, RESPONSE_NORM_SIZE, 1, INT32_MAX, err))
         return false;
-    double *x = sim_doubles(c, 2 * count, err), *y = x + count;
+    double *x = sim_doubles(c, 2 * count, err);
     if (!x)
         return false;
+    double *y = x + count;
     struct sim_box b = sim_box_along(&c->tiles[0], NEST_NHWC, 15u & ~(1u << AXIS_C), origin);
     do {
         sim_lane(c, 1, b.at, AXIS_C, count, x);
