@@ -102,9 +102,10 @@ double *lower_numbers(struct lowering *l, const struct node *n, const struct val
     int64_t there = shape_elements(&v->shape);
     repeat = repeat && there == 1;
     count = count > 0 ? count : there - first;
-    if (first < 0 || count < 0 || (!repeat && there < first + count)) {
+    int64_t needed = first + count;
+    if (first < 0 || count < 0 || (!repeat && there < needed)) {
         lower_refuse(n, err, "%s has %lld elements, %lld are needed", what, (long long)there,
-                     (long long)(first + count));
+                     (long long)needed);
         return NULL;
     }
     double *out = ARENA_ARRAY(l->arena, double, count + 1, err);
