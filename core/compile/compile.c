@@ -276,7 +276,7 @@ static struct candidate *simplest(struct compilation *c)
     c->simple = *c->o;
     c->simple.level = LEVEL_O0;
     x->simple = true;
-    build_fitting(c, 0, x);
+    build_fitting(c, group_variants(&c->simple) - 1, x);
     return x->built ? x : NULL;
 }
 

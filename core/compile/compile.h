@@ -47,6 +47,7 @@ struct compile_options {
     int jobs;
     const struct compile_io *inputs, *outputs;
     int input_count, output_count;
+    bool force_cores;       /* plans for fewer cores are not tried: for tests */
     int64_t sram_bytes;     /* 0: the machine's; smaller: for experiments and tests */
     bool uncalibrated;      /* what program.uncalibrated says */
     const bool *on_host;    /* by node index of the graph: runs on the CPU; NULL: none does */

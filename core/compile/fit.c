@@ -394,7 +394,8 @@ double fit_price(const struct search *s, int first, int last, bool in, bool out,
         busiest = engines[e] > busiest ? engines[e] : busiest;
     }
     /* Engines work side by side on different bands; the first and the last band have nobody beside them. */
-    double ddr = bytes / m->ddr_load_bytes.v;
+    double rate = m->ddr_load_bytes.v * cores;
+    double ddr = bytes / (rate < m->ddr_total_bytes.v || cores == 1 ? rate : m->ddr_total_bytes.v);
     double compute = (busiest + (sum - busiest) / s->bands_of) / cores * (cores > 1 ? 1.1 : 1);
     return s->compute_weight * compute + s->load_weight * ddr +
            .02 * transfers * m->ddr_latency_cycles.v + m->issue_cycles.v;

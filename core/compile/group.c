@@ -67,10 +67,12 @@ static bool search_path(struct search *s, struct arena *a, struct grouping *out,
                 if (j > i && s->net->layers[j]->on_host)
                     break;
                 for (int keep = 0; keep < 2; keep++) {
-                    if (keep && (!s->may_reside || j + 1 == n || s->pinned[j + 1] || s->cores > 1))
+                    if (keep && (!s->may_reside || j + 1 == n || s->pinned[j + 1]))
                         continue;
                     struct stop *to = &stops[2 * (j + 1) + keep];
-                    for (int cores = 1; cores <= s->cores; cores++)
+                    /* What stays on chip stays on the first core: the others could not read it. */
+                    const int most = in || keep ? 1 : s->cores;
+                    for (int cores = 1; cores <= most; cores++)
                         if (!offer_group(s, to, at, i, j, in, keep, cores, &any, err))
                             return false;
                 }
@@ -139,7 +141,7 @@ static const struct variant variants[] = {
 };
 enum { LAYERS = 8000 }; /* times the longest group: in large networks the search stays linear */
 
-int group_variants(const struct compile_options *o)
+static int searches(const struct compile_options *o)
 {
     switch (o->level) {
     case LEVEL_O0:
@@ -150,14 +152,26 @@ int group_variants(const struct compile_options *o)
     }
 }
 
+/* For several cores: all searches on one of them, then all on as many as there are.  So a program that may
+ * use more cores is never worse by the level's measure. */
+int group_variants(const struct compile_options *o)
+{
+    return searches(o) * (o->cores > 1 && !o->force_cores ? 2 : 1);
+}
+
+static int variant_cores(const struct compile_options *o, int variant)
+{
+    return variant < group_variants(o) - searches(o) ? 1 : o->cores;
+}
+
 bool group_patient(const struct compile_options *o, int variant)
 {
-    return o->level > LEVEL_O2 && variant >= 2;
+    return o->level > LEVEL_O2 && variant % searches(o) >= 2;
 }
 
 static const struct variant *variant_of(const struct compile_options *o, int variant)
 {
-    return o->level <= LEVEL_O1 ? &variants[1] : &variants[variant];
+    return o->level <= LEVEL_O1 ? &variants[1] : &variants[variant % searches(o)];
 }
 
 int group_percent(const struct compile_options *o, int variant)
@@ -201,7 +215,8 @@ static bool explain(struct search *s, int at, struct bpu_error *err)
 bool group_layers(struct arena *a, const struct network *net, const struct compile_options *o,
                   int64_t sram, int percent, int variant, struct grouping *out, struct bpu_error *err)
 {
-    struct search s = {.net = net, .o = o, .sram = sram * percent / 100, .all = sram, .cores = o->cores,
+    struct search s = {.net = net, .o = o, .sram = sram * percent / 100, .all = sram,
+                       .cores = variant_cores(o, variant),
                        .plain = o->level == LEVEL_O0};
     int stuck = 0;
     const struct variant *v = variant_of(o, variant);

@@ -133,6 +133,7 @@ static void random_way(struct way *w)
     w->o.level = (enum compile_level)below(LEVEL_COUNT);
     w->o.balance = (int)below(101);
     w->o.cores = 1 + (int)below((uint32_t)march_machine(w->march)->cores.v);
+    w->o.force_cores = below(2);
     w->o.sram_bytes = memories[below(7)];
     w->in = (struct compile_io){NULL, IO_DDR, (enum io_layout)below(3)};
     w->out = (struct compile_io){NULL, IO_DDR, (enum io_layout)below(3)};
@@ -410,6 +411,49 @@ static void test_memories(void **state)
     assert_true(t.compiled > 5000 && t.too_small > 1000);
 }
 
+/* A program for two cores is never slower than the same network on one, and often faster. */
+static void test_cores(void **state)
+{
+    (void)state;
+    int compared = 0, faster = 0;
+    const char *one = getenv("BPUHUB_CASE");
+    for (int i = 60000; i < 60200; i++) {
+        struct net nn, *n = &nn;
+        struct compile_summary sums[2];
+        bool made[2];
+        if (one && atoi(one) != i)
+            continue;
+        always_fixed = true;
+        seed = (uint64_t)i * 0x9E3779B97F4A7C15u + 13;
+        net_init(n);
+        random_net(n, i % 2 ? 12 : 4);
+        struct way w;
+        random_way(&w);
+        w.o.force_cores = false;
+        w.o.level = (enum compile_level)(i % (LEVEL_FAST + 1));
+        for (int c = 0; c < 2; c++) {
+            struct arena arena;
+            struct bpu_error err = {0};
+            arena_init(&arena, (size_t)1 << 30);
+            w.o.cores = 1 + c;
+            made[c] = compile_graph(&arena, n->g, w.march, &w.o, &sums[c], &err) != NULL;
+            arena_fini(&arena);
+        }
+        if (made[0] && !made[1])
+            fail_msg("case %d: %s: one core, but not two", i, w.text);
+        if (made[0] && sums[1].predicted_cycles > sums[0].predicted_cycles)
+            fail_msg("case %d: %s: one core takes %.0f cycles, two take %.0f", i, w.text,
+                     sums[0].predicted_cycles, sums[1].predicted_cycles);
+        compared += made[0];
+        faster += made[0] && sums[1].predicted_cycles < sums[0].predicted_cycles;
+        arena_fini(&n->arena);
+    }
+    if (one)
+        return;
+    print_message("%d networks on one core and two, %d faster on two\n", compared, faster);
+    assert_true(compared > 100 && faster > 0);
+}
+
 /* What all of them together executed. */
 static void test_opcodes(void **state)
 {
@@ -435,7 +479,7 @@ int main(void)
         cmocka_unit_test(test_single), cmocka_unit_test(test_few),
         cmocka_unit_test(test_many),   cmocka_unit_test(test_others),
         cmocka_unit_test(test_camera), cmocka_unit_test(test_memories),
-        cmocka_unit_test(test_opcodes),
+        cmocka_unit_test(test_cores),   cmocka_unit_test(test_opcodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
