@@ -79,7 +79,7 @@ static void turn(struct turns *t, int64_t count, int64_t a, int64_t b, int64_t c
     bool one = last != NULL;
     if (count == 1)
         return;
-    for (int k = 0; k < t->operands && one; k++)
+    for (int k = 0; k < t->operands && k < 3 && one; k++)
         one = last[1 + k] == step[k] * count;
     if (!one) {
         last = t->turn[t->count++];
@@ -286,7 +286,7 @@ bool lower_one_hot(struct lowering *l, const struct node *n, struct bpu_error *e
     double usual[2] = {0, 1}, *values = usual;
     int64_t inner = 1;
     int axis, order, rank = v->shape.rank;
-    int32_t off, on;
+    int32_t off = 0, on = 0;
     enum form f = lower_form(l, v);
     if (!infer_axis(n, "dim", node_int(n, "dim", -1), rank, &axis, err))
         return false;

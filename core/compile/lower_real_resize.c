@@ -191,7 +191,7 @@ static int64_t record_bytes(int64_t most)
 
 static void record(unsigned char *p, const struct tap_row *t)
 {
-    memcpy(p, &t->count, 8);
+    memcpy(p, &t->count, 8); /* NOLINT(clang-analyzer-core.NonNullParamChecker): taps_make() has made it */
     for (int64_t k = 0; k < t->count; k++) {
         memcpy(p + 8 + 16 * k, &t->weight[k], 8);
         memcpy(p + 16 + 16 * k, &t->at[k], 8);
@@ -217,7 +217,7 @@ static bool taps_make(struct lowering *l, const struct node *n, const struct res
     t.weight = t.at ? ARENA_ARRAY(l->arena, double, most, err) : NULL;
     out->lo = t.weight ? ARENA_ARRAY(l->arena, int, e[0].out, err) : NULL;
     out->hi = out->lo ? ARENA_ARRAY(l->arena, int, e[0].out, err) : NULL;
-    if (!out->hi)
+    if (!out->data || !out->hi)
         return false;
     unsigned char *p = out->data;
     for (int a = 0; a < 2; a++)

@@ -78,7 +78,7 @@ int view_refine(const struct digit *to, int count, const struct view *view, stru
     int a_axis = 0, b_axis = 0;
     for (;;) {
         for (; a == 1 && i >= 0; i--) {
-            a = to[i].extent; /* cppcheck-suppress uninitvar ; the caller fills count of them */
+            a = to[i].extent; /* NOLINT(clang-analyzer-core.uninitialized.Assign): count of them are filled */
             a_step = to[i].step;
             a_axis = to[i].axis;
         }
