@@ -203,6 +203,19 @@ static bool too_slow(const struct http_peer *p, uint64_t idle_us, uint64_t now_u
     return now_us - r->started_us > idle_us + (uint64_t)r->body_bytes * (1000000u / BODY_SPEED);
 }
 
+/* The client is gone in the middle of its body. libmicrohttpd may miss that: it waits for edges of epoll, and the one of the
+ * end can come together with the last data, while the connection is suspended. */
+static bool has_left(struct http_peer *p)
+{
+    const struct http_request *r = p->request;
+    char one;
+    if (!r || r->suspended || r->handled || r->asking)
+        return false;
+    bool still = r->body_bytes == p->body_seen;
+    p->body_seen = r->body_bytes;
+    return still && recv(p->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void http_peers_look(struct http_server *h)
 {
     uint64_t now = clock_us(), idle = (uint64_t)h->config.idle_seconds * 1000000u;
@@ -210,10 +223,10 @@ void http_peers_look(struct http_server *h)
         return;
     h->peers_looked_us = now;
     for (struct http_peer *p = h->peers; p; p = p->next)
-        if (p->fd >= 0 && too_slow(p, idle, now)) {
+        if (p->fd >= 0 && (too_slow(p, idle, now) || has_left(p))) {
             /* libmicrohttpd sees the end of the connection and gives it up. */
+            atomic_fetch_add(&h->slow_closed, too_slow(p, idle, now));
             (void)shutdown(p->fd, SHUT_RDWR);
             p->fd = -1;
-            atomic_fetch_add(&h->slow_closed, 1);
         }
 }

@@ -15,6 +15,7 @@ struct http_peer {
     struct http_request *request; /* whose head has been read, or NULL */
     int fd;
     uint64_t since_us; /* accepted, or the end of the last request */
+    int64_t body_seen; /* bytes of the body at the last look */
 };
 
 /* Refuses heads that are too large or can be read in two ways; false after answering. */
