@@ -143,8 +143,8 @@ struct variant {
 /* Each level tries all that the ones below it try, so that none is worse by its own measure. */
 static const struct variant variants[] = {
     {1, 1, 72, 24, 1},   {1, 1, 100, 1, 0}, /* O2 */
-    {1, 1, 100, 64, 2},  {1, .4, 55, 64, 2}, /* O3 */
-    {1, 2.5, 85, 64, 2}, {.001, 1, 100, 64, 1}, {1, .4, 40, 64, 2}, {1, 1, 60, 64, 2},
+    {1, 1, 100, 64, 2},  {1, .4, 47, 64, 2}, {.001, 1, 100, 64, 1}, /* O3 */
+    {1, 2.5, 85, 64, 2}, {1, .4, 40, 64, 2}, {1, 1, 60, 64, 2},
 };
 enum { LAYERS = 8000 }; /* times the longest group: in large networks the search stays linear */
 
@@ -154,7 +154,7 @@ static int searches(const struct compile_options *o)
     case LEVEL_O0:
     case LEVEL_O1: return 1;
     case LEVEL_O2: return 2;
-    case LEVEL_O3: return 4;
+    case LEVEL_O3: return 5;
     default: return (int)(sizeof variants / sizeof variants[0]);
     }
 }
@@ -162,7 +162,7 @@ static int searches(const struct compile_options *o)
 /* For several cores: all searches on one of them, so that a program that may use more is never worse by the
  * level's measure; then all on as many as there are, with these shares of the first core, which also has what
  * is not split. */
-static const int shares[] = {SHARE_ALL / 4, SHARE_ALL / 2};
+static const int shares[] = {SHARE_ALL / 8, SHARE_ALL / 2};
 enum { SHARES = sizeof shares / sizeof shares[0] };
 
 int group_variants(const struct compile_options *o)
