@@ -86,8 +86,11 @@ static bool dump_groups(const struct compile_options *o, const struct network *n
     buf_init(&b, BUF_DEFAULT_CAP);
     for (int i = 0; i < g->count; i++) {
         const struct group *x = &g->groups[i];
-        buf_printf(&b, "group %d: layers %d … %d, bands %d, cores %d%s\n", i, x->first, x->last,
+        buf_printf(&b, "group %d: layers %d … %d, bands %d, cores %d%s", i, x->first, x->last,
                    x->bands, x->cores, x->reload ? ", weights reloaded" : "");
+        if (x->share)
+            buf_printf(&b, ", of channels, %d/%d to the first core", x->share, SHARE_ALL);
+        buf_putc(&b, '\n');
     }
     for (int i = 0; i < net->map_count; i++)
         if (g->resident[i])

@@ -294,6 +294,7 @@ bool fit_group(struct search *s, int first, int last, bool in, bool out, int cor
     *fits = false;
     s->reload_of = false;
     s->tight_of = s->plain;
+    s->share_of = 0;
     s->cut_of = (struct box_cut){0};
     s->bands_of = 1;
     if (net->layers[first]->on_host) {
@@ -348,8 +349,25 @@ bool fit_bands(struct search *s, int first, int last, bool in, bool out, int cor
     *fits = ok && need + (in ? through_bytes(s, first, last) : 0) <= s->sram;
     s->bands_of = g.bands;
     s->reload_of = s->tight_of = false;
+    s->share_of = 0;
     s->cut_of = (struct box_cut){0};
     return ok;
+}
+
+/* Each core has the whole operands and its part of the weights, and makes its part of the result.  That halves
+ * what weights take of the bus, where cores that share rows load all of them. */
+bool fit_channels(struct search *s, int layer, int cores)
+{
+    const struct layer *l = s->net->layers[layer];
+    const struct group g = {.first = layer, .last = layer, .bands = 1, .cores = cores, .share = s->share};
+    if (s->plain || l->on_host || l->whole || l->out_count != 1 || !share_possible(l, &g) || shares_parts(s, layer, layer) ||
+        need_whole(s, layer, layer, false, false) > s->sram)
+        return false;
+    s->bands_of = 1;
+    s->reload_of = s->tight_of = false;
+    s->share_of = s->share;
+    s->cut_of = (struct box_cut){0};
+    return true;
 }
 
 /* ── what it costs ── */
@@ -358,13 +376,14 @@ double fit_price(const struct search *s, int first, int last, bool in, bool out,
 {
     const struct network *net = s->net;
     const struct machine *m = net->machine;
-    double engines[ENGINE_COUNT] = {0}, sum = 0, busiest = 0, bytes = 0, transfers = 0;
+    double engines[ENGINE_COUNT] = {0}, sum = 0, busiest = 0, bytes = 0, maps = 0, results = 0,
+           transfers = 0;
     if (net->layers[first]->on_host)
         return s->cycles[first];
     for (int i = first; i <= last; i++) {
         const struct layer *l = net->layers[i];
         engines[isa_row(l->op)->engine] += s->cycles[i] + (s->bands_of - 1) * m->issue_cycles.v;
-        bytes += (double)s->constants[i] * (s->reload_of ? s->bands_of : 1) * cores;
+        bytes += (double)s->constants[i] * (s->reload_of ? s->bands_of : 1) * (s->share_of ? 1 : cores);
         for (int k = 0; k < l->in_count; k++) {
             if (!l->in[k].map)
                 continue;
@@ -376,7 +395,7 @@ double fit_price(const struct search *s, int first, int last, bool in, bool out,
             for (int j = 0; j < root->reader_count; j++)
                 before |= root->readers[j]->index >= first && root->readers[j]->index < i;
             if (!before) {
-                bytes += (double)s->bytes[x];
+                maps += (double)s->bytes[x];
                 transfers += s->bands_of;
             }
         }
@@ -384,7 +403,7 @@ double fit_price(const struct search *s, int first, int last, bool in, bool out,
             int x = map_root(l->out[k])->index;
             const struct map *root = net->maps[x];
             if (root->output >= 0 || (!out && s->last_reader[x] > last)) {
-                bytes += (double)s->bytes[x] / (root->maker_count ? root->maker_count : 1);
+                results += (double)s->bytes[x] / (root->maker_count ? root->maker_count : 1);
                 transfers += s->bands_of;
             }
         }
@@ -394,9 +413,16 @@ double fit_price(const struct search *s, int first, int last, bool in, bool out,
         busiest = engines[e] > busiest ? engines[e] : busiest;
     }
     /* Engines work side by side on different bands; the first and the last band have nobody beside them. */
-    double rate = m->ddr_load_bytes.v * cores;
-    double ddr = bytes / (rate < m->ddr_total_bytes.v || cores == 1 ? rate : m->ddr_total_bytes.v);
+    double rate = m->ddr_load_bytes.v * cores, latency = .02 * transfers * m->ddr_latency_cycles.v;
+    if (cores > 1 && rate > m->ddr_total_bytes.v)
+        rate = m->ddr_total_bytes.v;
+    if (s->share_of) { /* a core waits for what the others made, with nothing else to compute */
+        maps *= cores;
+        latency = 2 * m->ddr_latency_cycles.v + (maps + results) / rate;
+    }
+    double ddr = (bytes + maps + results) / rate;
     double compute = (busiest + (sum - busiest) / s->bands_of) / cores * (cores > 1 ? 1.1 : 1);
-    return s->compute_weight * compute + s->load_weight * ddr +
-           .02 * transfers * m->ddr_latency_cycles.v + m->issue_cycles.v;
+    if (s->share_of && s->share_of * 2 != SHARE_ALL)
+        compute = sum * (s->share_of * 2 > SHARE_ALL ? s->share_of : SHARE_ALL - s->share_of) / SHARE_ALL;
+    return s->compute_weight * compute + s->load_weight * ddr + latency + m->issue_cycles.v;
 }

@@ -14,6 +14,7 @@ struct stop {
     double cost;
     int from, bands, cores;
     bool in, reload, tight, reached;
+    int share;
     struct box_cut cut;
 };
 
@@ -22,7 +23,8 @@ static void offer(const struct search *s, struct stop *to, const struct stop *at
 {
     double cost = at->cost + fit_price(s, i, j, in, keep, cores);
     if (!to->reached || cost < to->cost)
-        *to = (struct stop){cost, i, s->bands_of, cores, in, s->reload_of, s->tight_of, true, s->cut_of};
+        *to = (struct stop){.cost = cost, .from = i, .bands = s->bands_of, .cores = cores, .in = in, .reload = s->reload_of,
+                            .tight = s->tight_of, .share = s->share_of, .cut = s->cut_of, .reached = true};
 }
 
 /* The group in as few bands as fit, and in more. */
@@ -30,6 +32,10 @@ static bool offer_group(struct search *s, struct stop *to, const struct stop *at
                         bool in, bool keep, int cores, bool *any, struct bpu_error *err)
 {
     bool fits;
+    if (cores > 1 && i == j && fit_channels(s, i, cores)) {
+        *any = true;
+        offer(s, to, at, i, j, in, keep, cores);
+    }
     if (!fit_group(s, i, j, in, keep, cores, &fits, err))
         return false;
     if (!fits)
@@ -104,7 +110,8 @@ static bool search_path(struct search *s, struct arena *a, struct grouping *out,
         const struct stop *t = &stops[2 * i + in];
         kept[i] = in;
         out->groups[--k] = (struct group){.first = t->from, .last = i - 1, .bands = t->bands, .cores = t->cores,
-                                          .reload = t->reload, .tight = t->tight, .cut = t->cut};
+                                          .reload = t->reload, .tight = t->tight,
+                                          .share = t->share, .cut = t->cut};
         in = t->in;
         i = t->from;
     }
@@ -136,8 +143,8 @@ struct variant {
 /* Each level tries all that the ones below it try, so that none is worse by its own measure. */
 static const struct variant variants[] = {
     {1, 1, 72, 24, 1},   {1, 1, 100, 1, 0}, /* O2 */
-    {1, 1, 100, 64, 2},  {1, .4, 55, 64, 2}, /* O3 */
-    {1, 2.5, 85, 64, 2}, {.001, 1, 100, 64, 1}, {1, .4, 40, 64, 2}, {1, 1, 60, 64, 2},
+    {1, 1, 100, 64, 2},  {1, .4, 47, 64, 2}, {.001, 1, 100, 64, 1}, /* O3 */
+    {1, 2.5, 85, 64, 2}, {1, .4, 40, 64, 2}, {1, 1, 60, 64, 2},
 };
 enum { LAYERS = 8000 }; /* times the longest group: in large networks the search stays linear */
 
@@ -147,21 +154,28 @@ static int searches(const struct compile_options *o)
     case LEVEL_O0:
     case LEVEL_O1: return 1;
     case LEVEL_O2: return 2;
-    case LEVEL_O3: return 4;
+    case LEVEL_O3: return 5;
     default: return (int)(sizeof variants / sizeof variants[0]);
     }
 }
 
-/* For several cores: all searches on one of them, then all on as many as there are.  So a program that may
- * use more cores is never worse by the level's measure. */
+/* For several cores: all searches on one of them, so that a program that may use more is never worse by the
+ * level's measure; then all on as many as there are, with these shares of the first core, which also has what
+ * is not split. */
+static const int shares[] = {SHARE_ALL / 8, SHARE_ALL / 2};
+enum { SHARES = sizeof shares / sizeof shares[0] };
+
 int group_variants(const struct compile_options *o)
 {
-    return searches(o) * (o->cores > 1 && !o->force_cores ? 2 : 1);
+    return searches(o) * (o->cores == 1 ? 1 : o->force_cores ? SHARES : SHARES + 1);
 }
 
-static int variant_cores(const struct compile_options *o, int variant)
+/* 0: on one core. */
+static int variant_share(const struct compile_options *o, int variant)
 {
-    return variant < group_variants(o) - searches(o) ? 1 : o->cores;
+    int turn = variant / searches(o);
+    turn -= o->force_cores ? 0 : 1;
+    return o->cores == 1 || turn < 0 ? 0 : shares[turn];
 }
 
 bool group_patient(const struct compile_options *o, int variant)
@@ -216,9 +230,10 @@ bool group_layers(struct arena *a, const struct network *net, const struct compi
                   int64_t sram, int percent, int variant, struct grouping *out, struct bpu_error *err)
 {
     struct search s = {.net = net, .o = o, .sram = sram * percent / 100, .all = sram,
-                       .cores = variant_cores(o, variant),
+                       .share = variant_share(o, variant),
                        .plain = o->level == LEVEL_O0};
     int stuck = 0;
+    s.cores = s.share ? o->cores : 1;
     const struct variant *v = variant_of(o, variant);
     int most = LAYERS / net->layer_count;
     s.longest = v->longest <= 12 || most >= v->longest ? v->longest : most > 12 ? most : 12;

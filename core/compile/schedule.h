@@ -37,10 +37,14 @@ struct box_cut {
     bool by_weights; /* all boxes of the same result channels one after the other */
 };
 
+enum { SHARE_ALL = 8 };
+
 struct group {
     int first, last; /* layers, both included */
     int bands;       /* how many pieces the results at its end are made in, over all frames */
-    int cores;       /* that share its rows */
+    int cores;       /* that share its rows, or */
+    int share;       /* one layer in one band: channels of its result and so its weights, of which the first
+                        core takes `share` parts of SHARE_ALL; 0: rows */
     bool reload;     /* weights do not stay: each piece loads its own */
     struct box_cut cut; /* one layer, in boxes (box.h) */
     bool tight;      /* one layer in the least memory: nothing is loaded while it computes */
@@ -112,6 +116,10 @@ bool steps_add(struct steps *s, const struct step *step, struct bpu_error *err) 
 int layer_chunks(const struct network *net, const struct layer *l);
 void layer_chunk(const struct network *net, const struct layer *l, int i, int chunks, int *c0,
                  int *c1);
+/* The same of what a core has of a group with a share; its channels; false: there is nothing for some core. */
+int share_chunks(const struct network *net, const struct layer *l, const struct group *g, int core);
+void share_chunk(const struct layer *l, const struct group *g, int core, int i, int chunks, int *c0, int *c1);
+bool share_possible(const struct layer *l, const struct group *g);
 /* Bytes of a layer's constants, `parts` parts of its weights at once where these are streamed. */
 int64_t layer_constants(const struct network *net, const struct layer *l, int parts);
 /* Channels of operand k that result channels c0 … c1-1 read. */

@@ -13,6 +13,7 @@ struct search {
     int64_t all;          /* that there is: for a layer that fits in no other way */
     bool plain;           /* every layer alone, in that way */
     int longest, cores;
+    int share;            /* that is tried for layers whose channels the cores share */
     double load_weight, compute_weight; /* price per cycle */
     bool may_reside, may_band;
     int more_bands;       /* how many times more bands than needed are tried */
@@ -29,6 +30,7 @@ struct search {
     int *stamp, stamps;   /* scratch, by map */
     int bands_of;         /* result of fit_group() */
     bool reload_of, tight_of;
+    int share_of;
     struct box_cut cut_of;
 };
 
@@ -40,6 +42,8 @@ bool search_prepare(struct search *s, struct arena *a, struct bpu_error *err) BP
 /* The fewest bands that fit: s->bands_of and s->reload_of. */
 bool fit_group(struct search *s, int first, int last, bool in, bool out, int cores, bool *fits,
                struct bpu_error *err) BPU_CHECKED;
+/* One layer whose result channels the cores share. */
+bool fit_channels(struct search *s, int layer, int cores);
 /* More bands than are needed to fit: engines and transfers overlap more. */
 bool fit_bands(struct search *s, int first, int last, bool in, bool out, int cores, int bands,
                bool *fits, struct bpu_error *err) BPU_CHECKED;

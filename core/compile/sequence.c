@@ -378,9 +378,14 @@ static bool make_piece(struct sequencer *s, struct layer *l, int64_t from, int64
         }
         ring_grow(s, root, ROLE_MADE, bottom, top);
     }
-    int chunks = s->group->bands == 1 || s->group->reload ? layer_chunks(s->net, l) : 1;
+    const bool shared = s->group->share > 0;
+    int chunks = shared ? share_chunks(s->net, l, s->group, s->core)
+                 : s->group->bands == 1 || s->group->reload ? layer_chunks(s->net, l)
+                                                            : 1;
     for (int k = 0; k < chunks; k++) {
-        if (chunks > 1)
+        if (shared)
+            share_chunk(l, s->group, s->core, k, chunks, &step.p.c0, &step.p.c1);
+        else if (chunks > 1)
             layer_chunk(s->net, l, k, chunks, &step.p.c0, &step.p.c1);
         if (!add_step(s, &step))
             return false;
@@ -391,7 +396,10 @@ static bool make_piece(struct sequencer *s, struct layer *l, int64_t from, int64
         if (!facts_of(s, map_root(m))->stores)
             continue;
         int64_t a = i ? 0 : from, b = i ? (int64_t)m->n * m->h : to;
-        if (s->group->cores > 1) { /* the rows of the other core are its own */
+        int c0 = 0, c1 = m->c;
+        if (shared)
+            share_chunk(l, s->group, s->core, 0, 1, &c0, &c1);
+        else if (s->group->cores > 1) { /* the rows of the other core are its own */
             int64_t all = (int64_t)m->n * m->h;
             int64_t low = all * s->core / s->group->cores,
                     high = all * (s->core + 1) / s->group->cores;
@@ -399,7 +407,7 @@ static bool make_piece(struct sequencer *s, struct layer *l, int64_t from, int64
             b = b < high ? b : high;
         }
         s->at_work = l;
-        if (a < b && !add_transfer(s, STEP_STORE, m, a, b, 0, m->c))
+        if (a < b && !add_transfer(s, STEP_STORE, m, a, b, c0, c1))
             return false;
     }
     return true;
@@ -457,7 +465,7 @@ static void set_shares(struct sequencer *s)
         int64_t all = (int64_t)m->n * m->h;
         s->layers[i] = (struct seq_layer){.end = (int)all, .ends = is_end(s, s->net->layers[i])};
     }
-    if (g->cores == 1)
+    if (g->cores == 1 || g->share)
         return;
     for (int i = g->first; i <= g->last; i++) {
         struct layer *l = s->net->layers[i];

@@ -40,6 +40,42 @@ void layer_chunk(const struct network *net, const struct layer *l, int i, int ch
     *c1 = u1 * b->unit_channels < c ? (int)(u1 * b->unit_channels) : c;
 }
 
+/* ── shared by cores ── */
+
+/* Units of weights before those of a core. */
+static int share_begin(const struct layer *l, const struct group *g, int core)
+{
+    const int units = l->in[layer_filter(l)].blob->units;
+    const int first = (int)((int64_t)units * g->share / SHARE_ALL);
+    return core == 0 ? 0 : first + (int)((int64_t)(units - first) * (core - 1) / (g->cores - 1));
+}
+
+bool share_possible(const struct layer *l, const struct group *g)
+{
+    bool all = layer_filter(l) >= 0;
+    for (int core = 0; all && core < g->cores; core++)
+        all = share_begin(l, g, core) < share_begin(l, g, core + 1);
+    return all;
+}
+
+int share_chunks(const struct network *net, const struct layer *l, const struct group *g, int core)
+{
+    const int units = l->in[layer_filter(l)].blob->units;
+    const int own = share_begin(l, g, core + 1) - share_begin(l, g, core);
+    const int64_t chunks = layer_chunks(net, l);
+    return (int)((chunks * own + units - 1) / units);
+}
+
+void share_chunk(const struct layer *l, const struct group *g, int core, int i, int chunks, int *c0, int *c1)
+{
+    const struct blob *b = l->in[layer_filter(l)].blob;
+    const int first = share_begin(l, g, core), own = share_begin(l, g, core + 1) - first;
+    const int64_t u1 = first + (int64_t)own * (i + 1) / chunks;
+    const int c = l->out[0]->c;
+    *c0 = (int)((first + (int64_t)own * i / chunks) * b->unit_channels);
+    *c1 = u1 * b->unit_channels < c ? (int)(u1 * b->unit_channels) : c;
+}
+
 int64_t blob_part(const struct blob *b, int c0, int c1, int64_t *offset)
 {
     if (b->units <= 1) {

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """The compiler: its time and memory, and how near its programs come to what no program can beat.
 
-    compile.py ZOO BPUHUB BUILD [quality] [speed] [growth] [--json FILE] [--table FILE]
+    compile.py ZOO BPUHUB BUILD [quality] [cores] [speed] [growth] [--json FILE] [--table FILE]
 
 quality   per network, march and level: on-chip memory, DDR bytes and predicted time over their bounds
+cores     predicted time on two cores over that on one, O2 and O3
 speed     wall time and peak memory of compiling
 growth    processor time over the number of nodes, chains and random graphs up to 5,000
 
---table writes the figures of quality as the table of docs/compiling.md.
+--table writes the figures of quality and cores as the tables of docs/compiling.md.
 """
 import json, math, os, random, re, resource, statistics, subprocess, sys, tempfile
 
@@ -20,6 +21,8 @@ NODES = (500, 1000, 2000, 3500, 5000)
 RESULTS = []
 TABLE = ["| network, march | level | time, us | / bound | DDR, MB | / bound | on chip, MiB | spilled maps | instructions | compiled in, ms |",
          "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+CORES_TABLE = ["| network, march | level | one core, us | two, us | ratio | bound of two, us | DDR of one, MB | of two | compiled in, ms |",
+               "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
 
 
 def row(what, value, unit, aim="", note="", digits=2):
@@ -139,6 +142,23 @@ def quality(tmp):
                     f"{s['sram_peak_bytes'] / 2**20:.2f} of {s['sram_bytes'] / 2**20:.0f} MiB")
 
 
+def cores(tmp):
+    """The same network on one core and on two; it may never be slower on two."""
+    for name in NETWORKS:
+        for march in MARCHES:
+            for level in ("2", "3"):
+                runs = [measured(network(name, march, tmp), march, level, tmp, "--cores", str(n)) for n in (1, 2)]
+                if not all(r[3] for r in runs):
+                    continue
+                (one, two), cpu = [r[3]["summary"] for r in runs], runs[1][1]
+                ratio = two["predicted_us"] / one["predicted_us"]
+                moved = [s["ddr_load_bytes"] + s["ddr_store_bytes"] for s in (one, two)]
+                CORES_TABLE.append(f"| {name}, {march} | {level} | {one['predicted_us']:.0f} | {two['predicted_us']:.0f} | {ratio:.2f} "
+                                   f"| {two['bound_us']:.0f} | {moved[0] / 1e6:.2f} | {moved[1] / 1e6:.2f} | {cpu:.0f} |")
+                row(f"{name}, {march}, O{level}: time on two cores / on one", ratio, "x", "<= 1",
+                    f"{one['predicted_us']:.0f} and {two['predicted_us']:.0f} us; compiled in {cpu:.0f} ms of a processor")
+
+
 def speed(tmp):
     for name, level, aim_ms, aim_mb in (("mobilenet_v2", "2", 80, 100), ("resnet50", "3", 1000, None),
                                         ("mobilenet_v2", "3", None, None), ("resnet18", "2", None, None),
@@ -206,7 +226,7 @@ def main():
     words = sys.argv[4:]
     to = words[words.index("--json") + 1] if "--json" in words else None
     table = words[words.index("--table") + 1] if "--table" in words else None
-    parts = {"quality": quality, "speed": speed, "growth": growth}
+    parts = {"quality": quality, "cores": cores, "speed": speed, "growth": growth}
     wanted = [w for w in words if w in parts] or list(parts)
     with tempfile.TemporaryDirectory(prefix="bpuhub-bench-") as tmp:
         for part in wanted:
@@ -216,7 +236,7 @@ def main():
             json.dump(RESULTS, f, indent=1)
     if table:
         with open(table, "w") as f:
-            f.write("\n".join(TABLE) + "\n")
+            f.write("\n\n".join("\n".join(t) for t in (TABLE, CORES_TABLE) if len(t) > 2) + "\n")
 
 
 main()
