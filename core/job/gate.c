@@ -376,7 +376,7 @@ void gate_figures_of(const struct compilation *c, struct figure_value out[FIGURE
         out[i] = (struct figure_value){0};
     bool clock = c->machine->clock_mhz.v > 0;
     double us = compile_us(c, c->timing.end);
-    int64_t frames = c->program->input_count && c->program->inputs[0].shape.rank > 0
+    int64_t frames = c->program->input_count && c->program->inputs[0].shape.rank > 1
                          ? c->program->inputs[0].shape.dim[0] : 1;
     out[FIGURE_LATENCY] = (struct figure_value){clock, us, clock ? NULL : no_clock};
     if (clock && us > 0)

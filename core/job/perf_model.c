@@ -130,6 +130,26 @@ static int64_t peak_of(const struct program *p)
     return most;
 }
 
+/* The same network with the same options, but for the cores.  An answer that cannot be had costs only the
+ * advice that it was for, so what stands in its way is not told. */
+static double time_on_cores(void *ctx, int cores)
+{
+    const struct compilation *c = ctx;
+    struct compile_options with = c->with;
+    struct program_timing timing;
+    struct bpu_error ignored = {0};
+    struct arena own;
+    with.cores = cores;
+    with.dump = NULL;
+    with.progress = NULL;
+    arena_init(&own, c->arena->quota - c->arena->used);
+    const struct program *p = compile_graph(&own, c->fixed, c->target, &with, NULL, &ignored);
+    bool ok = p && program_time(&own, p, c->machine, &timing, &ignored);
+    double us = ok ? compile_us(c, timing.end) : -1;
+    arena_fini(&own);
+    return us;
+}
+
 bool perf_model_measure(struct perf_model *m, struct bpu_error *err)
 {
     struct compilation *c = &m->c;
@@ -137,7 +157,8 @@ bool perf_model_measure(struct perf_model *m, struct bpu_error *err)
     if (c->progress)
         c->progress(c->progress_ctx, "perf", MEASURED);
     if (!perf_measure(c->arena, c->program, c->machine, &c->timing, m->intervals, &m->perf, err) ||
-        !perf_advise(&m->perf, PERF_MOST_ADVICE, err))
+        !perf_advise_network(&m->perf, PERF_MOST_ADVICE, m->from_program ? NULL : time_on_cores, c,
+                             err))
         return false;
     m->expected = perf_accuracy_of(march_name(c->target));
     m->sram_peak = m->from_program ? peak_of(c->program) : c->summary.sram_peak;

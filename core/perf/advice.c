@@ -206,7 +206,7 @@ static bool ask_all(struct advisor *a, int most)
             return false;
         if (!out->text)
             continue; /* the kind is not sure enough */
-        keep(wins, &kept, most, win);
+        keep(wins, &kept, most, win * (out->win_us / advice_us(a, win)));
         count++;
     }
     if (count > 1)
@@ -218,7 +218,18 @@ static bool ask_all(struct advisor *a, int most)
 
 bool perf_advise(struct perf *p, int most, struct bpu_error *err)
 {
-    struct advisor a = {.perf = p, .p = p->program, .m = p->machine, .err = err};
+    return perf_advise_network(p, most, NULL, NULL, err);
+}
+
+bool perf_advise_network(struct perf *p, int most, perf_cores_fn *on_cores, void *ctx,
+                         struct bpu_error *err)
+{
+    struct advisor a = {.perf = p,
+                        .p = p->program,
+                        .m = p->machine,
+                        .on_cores = on_cores,
+                        .cores_ctx = ctx,
+                        .err = err};
     int n = a.p->code_count;
     p->advice = NULL;
     p->advice_count = 0;

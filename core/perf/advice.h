@@ -54,6 +54,8 @@ struct advisor {
     int *changed, changed_count; /* instructions whose cost it changes */
     struct what_if *list;
     size_t count, capacity;
+    perf_cores_fn *on_cores;     /* NULL: there is only the program */
+    void *cores_ctx;
     struct bpu_error *err;
 };
 
@@ -63,7 +65,8 @@ struct advice_kind {
     int most; /* pieces of advice of this kind */
     bool (*ask)(struct advisor *a, const struct advice_kind *k);     /* adds questions */
     void (*change)(struct advisor *a, const struct what_if *w);      /* the costs that it would have */
-    /* Fills out; leaves its text NULL if it had better say nothing. */
+    /* Fills out; leaves its text NULL if it had better say nothing.  May put a better figure in
+     * place of win_us. */
     bool (*say)(struct advisor *a, const struct what_if *w, double win_us, struct perf_advice *out);
 };
 extern const struct advice_kind advice_kinds[]; /* code NULL ends them */

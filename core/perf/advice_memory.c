@@ -225,6 +225,8 @@ bool say_batch(struct advisor *a, const struct what_if *w, double win_us, struct
 
 #define HALO 2        /* rows beside its half that a core makes too, for the layers behind */
 #define SURE 0.2      /* of the latency: what groups exchange through DDR may eat less than that */
+#define TRY 0.05      /* of the latency: worth compiling for both cores, to see */
+#define WORTH 0.02    /* of the latency: worth taking the second core for */
 
 /* The share of a layer's rows that one of two cores makes. */
 static double half(const struct advisor *a, int source)
@@ -292,9 +294,25 @@ bool ask_cores(struct advisor *a, const struct advice_kind *k)
     return advice_ask(a, &w);
 }
 
+/* What two cores exchange through DDR is known once there is a program for them. */
+static bool say_tried_cores(struct advisor *a, int cores, struct perf_advice *out)
+{
+    double now = a->perf->latency_us, then = a->on_cores(a->cores_ctx, cores);
+    if (then < 0 || now - then < WORTH * now)
+        return true;
+    out->win_us = now - then;
+    out->text = arena_printf(a->perf->arena, a->err,
+                             "The machine has a second core: compiled for both, a run takes %.1f us, %.1f us "
+                             "less.",
+                             then, now - then);
+    out->action = "Compile for two cores; or run two frames at once, one on each, for up to twice the frames.";
+    return out->text != NULL;
+}
+
 bool say_cores(struct advisor *a, const struct what_if *w, double win_us, struct perf_advice *out)
 {
-    (void)w;
+    if (a->on_cores)
+        return win_us < TRY * a->perf->latency_us || say_tried_cores(a, w->ideal, out);
     if (win_us < SURE * a->perf->latency_us)
         return true;
     out->text = arena_printf(a->perf->arena, a->err,

@@ -150,16 +150,20 @@ static void close_layer(struct perf_work *w, int i, const struct causes *c, doub
 {
     struct perf_layer *l = &w->out->layers[i];
     double useful = 0;
+    bool on_cpu = l->busy_us[ENGINE_HOST] > 0; /* its products are none of the BPU's */
     for (int e = 0; e < ENGINE_COUNT; e++)
-        if (perf_computes((enum engine)e))
+        if (perf_computes((enum engine)e)) {
             useful += l->useful_us[e];
+            on_cpu = on_cpu && !(l->busy_us[e] > 0);
+        }
     l->source = i;
     if (w->p->sources[i].macs > 0)
         l->ops = perf_add(w->p->sources[i].macs, w->p->sources[i].macs);
     l->share = w->out->latency_us > 0 ? l->time_us / w->out->latency_us : 0;
     l->padding = worked > 0 ? fmin(1, fmax(0, 1 - useful / worked)) : 0;
     l->bound = bound_of(l, c);
-    w->out->ops = perf_add(w->out->ops, l->ops);
+    if (!on_cpu)
+        w->out->ops = perf_add(w->out->ops, l->ops);
 }
 
 /* ── the longest first ── */

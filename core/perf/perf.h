@@ -86,7 +86,7 @@ struct perf {
     const struct program_timing *timing;
     int frames;                   /* per run: the batch of the first input */
     double latency_us, idle_us;   /* of one run; idle: nothing works */
-    int64_t ops;                  /* per run */
+    int64_t ops;                  /* of the BPU, per run */
     int64_t load_bytes, store_bytes; /* per run, on the bus */
     int64_t traffic[TRAFFIC_COUNT];
     double busy_us[PROGRAM_LANES];
@@ -114,6 +114,11 @@ bool perf_measure(struct arena *a, const struct program *p, const struct machine
                   struct bpu_error *err) BPU_CHECKED;
 /* Fills advice: at most `most` of them, none that wins less than 0.2 % of the latency. */
 bool perf_advise(struct perf *p, int most, struct bpu_error *err) BPU_CHECKED;
+/* The latency of the same network compiled for so many cores, microseconds; less than 0: not known. */
+typedef double perf_cores_fn(void *ctx, int cores);
+/* The same where the network is at hand: what the second core wins is found by compiling for it. */
+bool perf_advise_network(struct perf *p, int most, perf_cores_fn *on_cores, void *ctx,
+                         struct bpu_error *err) BPU_CHECKED;
 
 /* ── expected error: core/perf/accuracy.c, whose numbers `make accuracy` writes ── */
 

@@ -25,6 +25,15 @@
 
 /* ── what holds of every program ── */
 
+/* What only the CPU computes is none of the BPU's operations. */
+static bool computes_on_bpu(const struct perf_layer *l)
+{
+    bool bpu = !(l->busy_us[ENGINE_HOST] > 0);
+    for (int e = 0; e < ENGINE_COUNT; e++)
+        bpu = bpu || (e != ENGINE_HOST && e != ENGINE_LOAD && e != ENGINE_STORE && l->busy_us[e] > 0);
+    return bpu;
+}
+
 static void sums_come_out(const struct perf *p)
 {
     const struct program_timing *t = p->timing;
@@ -53,7 +62,7 @@ static void sums_come_out(const struct perf *p)
         store += l->store_bytes;
         weights += l->weight_bytes;
         spills += l->spill_bytes;
-        ops += l->ops;
+        ops += computes_on_bpu(l) ? l->ops : 0;
         count += l->instructions;
     }
     assert_close(time, p->latency_us);

@@ -332,6 +332,32 @@ static void sixteen_bits(void **state)
     done(&is);
 }
 
+static double says(void *ctx, int cores)
+{
+    assert_int_equal(cores, 2);
+    return *(double *)ctx;
+}
+
+/* With the network at hand the figure is that of the program for two cores, whatever the question said. */
+static void another_core_tried(struct measured *was, double then_us)
+{
+    static const double shares[] = {-1, .99, .5};
+    assert_true(perf_advise_network(&was->perf, 16, says, &then_us, &was->net.err));
+    const struct perf_advice *a = advice_on(was, "second_core", NULL);
+    assert_non_null(a);
+    assert_float_equal(a->win_us, was->perf.latency_us - then_us, 1e-9);
+    well_formed(was);
+    for (int i = 0; i < 3; i++) { /* not known, not worth it, half */
+        double us = shares[i] < 0 ? -1 : shares[i] * was->perf.latency_us;
+        assert_true(perf_advise_network(&was->perf, 16, says, &us, &was->net.err));
+        a = advice_on(was, "second_core", NULL);
+        assert_int_equal(a != NULL, i == 2);
+        if (a)
+            assert_float_equal(a->win_us, us, 1e-9);
+        well_formed(was);
+    }
+}
+
 static void another_core(void **state)
 {
     (void)state;
@@ -346,6 +372,7 @@ static void another_core(void **state)
     make(&is, &p);
     kept(advice_on(&was, "second_core", NULL), &was, &is, 1, .35);
     assert_null(advice_on(&is, "second_core", NULL));
+    another_core_tried(&was, is.perf.latency_us);
     done(&was);
     done(&is);
 }
@@ -361,6 +388,14 @@ static void layers_on_the_cpu(void **state)
     make(&is, &p);
     kept(advice_on(&was, "host", NULL), &was, &is, 1, .25);
     assert_null(advice_on(&is, "host", NULL));
+    int64_t all = 0, on_cpu = 0; /* products of the CPU are none of the BPU's */
+    for (int i = 0; i < was.perf.layer_count; i++) {
+        all += was.perf.layers[i].ops;
+        on_cpu += was.perf.layers[i].busy_us[ENGINE_HOST] > 0 ? was.perf.layers[i].ops : 0;
+    }
+    assert_true(on_cpu > 0);
+    assert_int_equal(was.perf.ops, all - on_cpu);
+    assert_int_equal(is.perf.ops, all);
     done(&was);
     done(&is);
 }
