@@ -20,6 +20,8 @@ SAME = {"MaxPool", "Flatten", "Reshape", "Transpose", "Slice"}  # the scale of t
 def main(source, target):
     model = onnx.load(source)
     g = model.graph
+    whole = {v.name for v in onnx.shape_inference.infer_shapes(model).graph.value_info
+             if v.type.tensor_type.elem_type != TensorProto.FLOAT}  # the arithmetic of shapes
     weights = {i.name: numpy_helper.to_array(i) for i in g.initializer}
     for n in [n for n in g.node if n.op_type == "Identity" and n.input[0] in weights]:  # PyTorch shares equal weights
         weights[n.output[0]] = weights[n.input[0]]
@@ -63,7 +65,7 @@ def main(source, target):
     for x in g.input:
         pair(x.name, 4 / 255, 128)
     for n in g.node:
-        if n.op_type not in KINDS:
+        if n.op_type not in KINDS or n.output[0] in whole:
             nodes.append(n)
             continue
         inputs = list(n.input)
