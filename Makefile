@@ -6,7 +6,7 @@
 #   make CC=clang test
 #   make torture      500 x kill -9 under load, on a failing disk
 #   make test-zoo     the real networks of torchvision
-#   make accuracy     fits the machines to published runs, writes docs/accuracy.md: minutes
+#   make accuracy     fits the machines to published runs, writes docs/accuracy.md: a quarter of an hour
 #   make conformance  what any backend of the store must pass
 #   make bench        figures, against peers and bounds measured in the same run
 #   make lint         formatting of the rules: includes, clang-tidy, cppcheck
@@ -189,7 +189,7 @@ test-zoo: $(BUILD)/bpuhub $(BUILD)/tests/zoo/compile_any
 	@BPUHUB=$(BUILD)/bpuhub ANY=$(BUILD)/tests/zoo/compile_any /usr/bin/python3 tests/zoo/compile.py
 
 accuracy: $(BUILD)/tests/fit/retime
-	@/usr/bin/python3 -c 'import onnx, numpy' || { echo 'needs python3-onnx: make zoo-deps'; exit 1; }
+	@/usr/bin/python3 -c 'import onnx, numpy' 2>/dev/null || $(MAKE) zoo-deps
 	@/usr/bin/python3 tests/zoo/published.py --out $(BUILD)/published
 	@/usr/bin/python3 tests/fit/accuracy.py $(BUILD)/tests/fit/retime $(BUILD)/published $(BUILD)/fit
 

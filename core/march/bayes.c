@@ -610,11 +610,9 @@ static const struct machine machine = {
                   "the computing unit works; 4096 products a cycle at 1.5 GHz give 12.3, so that "
                   "0.88 of the array does useful work, as in the published X3 run"},
     .sram_bytes =
-        {4 << 20,
-         "fitted to where layers load and store: features_2_proj (3.75 MiB with its result) "
-         "does neither, features_5_conv_0_0 (3.5) does not store; features_7_conv_0_0 stores "
-         "a result that would have to lie beside the next one (4.5), features_13_conv_0_0 "
-         "too (5.25): between 3.75 and 4.5 MiB"},
+        {5 << 19,
+         "fitted: traffic (1.40 MB of DDR a frame) and time of the layers at level O1; 2.25 to 3 "
+         "MiB are as good, with 4 MiB the traffic is 15 % less (docs/accuracy.md)"},
     .sram_align = {256, "assumed: one native block, which holds 256 bytes"},
     .array_h =
         {1, "fitted: dense layers (mean of |ln(predicted / published)| least among all shapes of "
@@ -644,15 +642,15 @@ static const struct machine machine = {
     .other_bytes = {RATE(ELEMENTS_PER_US / 8),
                     "assumed: real arithmetic, an eighth of eltwise_bytes"},
     .issue_cycles =
-        {150, "fitted: dense layers, together with the array's shape; the batch does not fold "
+        {175, "fitted: dense layers, together with the array's shape; the batch does not fold "
               "into space, so each of 256 frames pays it"},
     .ddr_load_bytes = {RATE(DDR_BYTES_PER_US),
                        "published: layers load 6.8 to 7.8 GB/s; the middle"},
     .ddr_store_bytes = {RATE(DDR_BYTES_PER_US),
                         "published: layers store 6.8 to 7.8 GB/s; the middle"},
-    .ddr_total_bytes = {RATE(10.5e3),
-                        "published: loads and stores of one interval of the large net, 10.5 "
-                        "GB/s, the most seen"},
+    .ddr_total_bytes =
+        {5.9, "fitted: the rate that the whole run of the layers sustains, 8.85 GB/s, loads and "
+              "stores mixed; one interval of the large net shows 10.5 GB/s, the most seen"},
     .ddr_latency_cycles = {300, "assumed: 0.2 us"},
     .ddr_burst_bytes = {64, "assumed: 16 beats of a 32-bit channel of LPDDR4"},
     .host_bytes = {RATE(200), "assumed: 200 million results a second on one Cortex-A55"},

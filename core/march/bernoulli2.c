@@ -331,6 +331,7 @@ static const struct general_rule rules[] = {
 #define ARRAY_IN 4
 #define ARRAY_OUT 8
 #define ELTWISE_BYTES 32
+#define DDR_BYTES 2.2
 
 /* Published runs that evidence names: yolov8s_varg, 640x640, one core, 51.87 ms, 28.4 MB loaded and
  * 24.1 MB stored; mobilenet_v1, 3.43 ms on one core, 647.83 frames/s on two. */
@@ -339,9 +340,9 @@ static const struct machine machine = {
     .clock_mhz = {MHZ, "published: RDK X3, 1 GHz"},
     .sram_bytes =
         {1 << 20,
-         "fitted: yolov8s_varg stores 24.1 MB a frame, about what its maps of 80x80 and more "
-         "hold; those of 40x40 (0.41 MB, two at a time) stay on chip, those of 80x80 "
-         "(0.82 MB, two at a time) do not: between 0.82 and 1.64 MB"},
+         "fitted: five networks on a board, of which only yolov5x pins it down (docs/accuracy.md); "
+         "yolov8s_varg stores 24.1 MB a frame, about what its maps of 80x80 and more hold, which "
+         "would bound it by 0.82 and 1.64 MB"},
     .sram_align = {32, "assumed: one native block, which holds 32 bytes"},
     .array_h = {1, "fitted: blocks 8W4C and 32C have one row"},
     .array_w = {ARRAY_W, "fitted: block 8W4C; 8 x 4 x 8 = 256 products a cycle"},
@@ -355,9 +356,9 @@ static const struct machine machine = {
     .wide_passes = {2, "assumed: two passes of 8 bits"},
     .depthwise_h = {1, "fitted: as depthwise_c"},
     .depthwise_w = {8, "fitted: as depthwise_c"},
-    .depthwise_c = {4,
-                    "fitted: one 8W4C block and tap a cycle; mobilenet_v1 then computes for about "
-                    "3.0 ms, and runs in 3.09 ms where two cores share the frames"},
+    .depthwise_c =
+        {16, "fitted: four 8W4C blocks and one tap a cycle, half of the array's products; with "
+             "8 the five networks are met as well, with 4 not (docs/accuracy.md)"},
     .eltwise_bytes = {ELTWISE_BYTES,
                       "assumed: one 8W4C block a cycle; no published run isolates it"},
     .lut_bytes = {16, "assumed: half of eltwise_bytes; published only that it is slower than relu"},
@@ -367,13 +368,10 @@ static const struct machine machine = {
     .transform_bytes = {32, "assumed: one 8W4C block a cycle"},
     .other_bytes = {4, "assumed: real arithmetic, an eighth of eltwise_bytes"},
     .issue_cycles = {100, "assumed: 0.1 us, as fitted on Bayes"},
-    .ddr_load_bytes = {2.4,
-                       "fitted: mobilenet_v1 on one core is 0.46 ms slower than its computing; "
-                       "that is its last 2.6 MB of weights, which need more time than their "
-                       "products, at about 2.4 GB/s"},
-    .ddr_store_bytes = {2.4,
-                        "assumed: as loads; published only that one run stores 0.65 GB/s in its "
-                        "first interval without being bound by it"},
+    .ddr_load_bytes = {DDR_BYTES,
+                       "fitted: five networks on a board, whose last layers wait for weights; less "
+                       "is nearly as good (docs/accuracy.md)"},
+    .ddr_store_bytes = {DDR_BYTES, "fitted: as loads, with the same value"},
     .ddr_total_bytes = {3.2,
                         "fitted: at least 2.8, mobilenet_v1's 4.2 MB of weights and 0.15 MB of "
                         "input 647.83 times a second; no published run is bound by it"},

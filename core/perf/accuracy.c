@@ -14,8 +14,8 @@ struct row {
 };
 
 static const struct row rows[] = {
-#define ACCURACY(march, mark, median, p90, worst, networks, text)                                  \
-    {march, mark, {true, median, p90, worst, networks, text}},
+#define ACCURACY(march, mark, known, median, p90, worst, networks, text)                           \
+    {march, mark, {known, median, p90, worst, networks, text}},
 #include "core/perf/accuracy.inc"
 #undef ACCURACY
     {0}, /* ends the list: nothing is known until `make accuracy` was run */

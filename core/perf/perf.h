@@ -124,7 +124,7 @@ bool perf_advise_network(struct perf *p, int most, perf_cores_fn *on_cores, void
 
 /* How far a latency may be off, from the comparison with published runs. */
 struct perf_accuracy {
-    bool known;                   /* false: no published run of this march pins it down; text says so */
+    bool known;                   /* false: no network was predicted; text says what is known instead */
     double median, p90, worst;    /* |predicted / published - 1|, each network left out of its own fit */
     int networks;
     const char *text;             /* "±8 % (leave-one-out, bernoulli2, 6 networks)" */

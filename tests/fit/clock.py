@@ -30,13 +30,28 @@ class Clock:
             self.made[key] = path
         return self.made[key]
 
-    def time(self, path, base, figures):
-        """us of a run, bytes loaded and stored."""
-        key = (path, *words(figures))
+    def run(self, run, base, figures):
+        """us of a run, bytes loaded and stored: compiled for these figures and timed with them, as the product does. The file is not
+        kept: there are hundreds."""
+        if not run.depthwise:
+            figures = {k: v for k, v in figures.items() if not k.startswith("depthwise_")}
+        key = (run.model, run.level, base, *words(figures))
         if key not in self.known:
-            said = self.ask("time", path, base, *words(figures))
-            self.known[key] = float(said[0]), int(said[1]), int(said[2])
+            path = os.path.join(self.folder, "scratch.bpu")
+            model = os.path.join(self.networks, f"{run.model}.onnx")
+            self.ask("compile", model, path, base, run.level, run.source, *words(figures))
+            self.known[key] = self.time(path, base, figures)
         return self.known[key]
+
+    def time(self, path, base, figures):
+        said = self.ask("time", path, base, *words(figures))
+        return float(said[0]), int(said[1]), int(said[2])
+
+    def machine(self, march):
+        """The product's figures of a march, and their mark."""
+        mark, count = self.ask("machine", march)
+        rows = [self.pipe.stdout.readline().split() for _ in range(int(count))]
+        return mark, {k: float(v) for k, v in rows}
 
     def layers(self, path, base, figures):
         """{name: (computing us, loading us, storing us, operations)}"""

@@ -25,24 +25,25 @@ from clock import Clock
 KIB, MIB = 1 << 10, 1 << 20
 
 # figure: values, in order. "ddr" stands for all three rates of a bus, of which times of one core cannot tell one from the other;
-# "ddr_one_way" for loads and stores, where two cores' frames per second bound the whole. Bernoulli2's memory has no published
-# traffic of a network that could be built: it is what stored bytes of yolov8s_varg bound, not fitted.
+# "ddr_one_way" for loads and stores, where two cores' frames per second bound the whole. 8 positions of 32 channels are all 256
+# products of Bernoulli2's array: depthwise layers cannot be faster.
 GRIDS = {
     "bernoulli2": {
-        "depthwise_c": [2, 4, 8, 16],
-        "ddr_one_way": [1.6, 1.8, 2, 2.2, 2.4, 2.6, 2.8, 3, 3.2],
+        "sram_bytes": [k * KIB for k in (512, 768, 1024, 1536, 2048)],
+        "depthwise_c": [4, 8, 16, 32],
+        "ddr_one_way": [1.6, 1.8, 2, 2.2, 2.4, 2.6, 2.8],
     },
     "bayes": {
         "sram_bytes": [k * MIB // 4 for k in range(8, 18)],
         "ddr_total_bytes": [round(4.9 + 0.1 * i, 2) for i in range(22)],
     },
     "bayes_e": {
-        "sram_bytes": [k * MIB // 4 for k in (4, 5, 6, 7, 8, 10)],
-        "array_cells": [4, 5, 6, 7, 8, 10],
-        "ddr": [5, 5.5, 6, 6.5, 7, 7.5, 8, 9],
+        "sram_bytes": [k * MIB // 4 for k in (4, 5, 6, 7)],
+        "array_cells": [6, 7, 8],
+        "ddr": [5.5, 6, 6.5, 7, 7.5],
     },
 }
-COMPILED = ("sram_bytes",)  # what a program is compiled anew for
+HELD = ("sram_bytes",)  # what is held in the second kind of leaving out
 # Of layers: what a published layer's computing time depends on.
 LAYER_GRID = {"issue_cycles": list(range(0, 301, 25))}
 DEPTHWISE_GRID = {"depthwise_h": [1, 2, 4, 8], "depthwise_w": [4, 8, 16], "depthwise_c": [4, 8, 16, 32, 64]}
@@ -78,21 +79,20 @@ class March:
     def program(self, run, with_figures=None):
         return self.clock.program(run, self.base, {**self.set, **(with_figures or {})})
 
-    def time(self, run, point, compiled=None):
-        """(us, loaded, stored) of the program that stands for the run, timed with the figures of a point."""
-        return self.clock.time(self.program(run, compiled), self.base, {**self.set, **(compiled or {}), **figures(point)})
+    def time(self, run, point):
+        """(us, loaded, stored) of the program that stands for the run, with the figures of a point."""
+        return self.clock.run(run, self.base, {**self.set, **figures(point)})
 
     def start_us(self, without=None):
         seen = [r.start_us for r in self.fitted if r.start_us and r is not without]
         return max(0.0, statistics.median(seen)) if seen else 0.0
 
-    def predicted(self, run, point, without=None):
-        us = self.time(run, point)[0]
-        return us + (self.start_us(without) if run.kind == "board" else 0)
-
     def operations(self, run):
         """Of a run, as the program itself counts them."""
         return sum(v[3] for v in self.clock.layers(self.program(run), self.base, self.set).values())
+
+    def clock_mhz(self):
+        return self.set["clock_mhz"] if "clock_mhz" in self.set else self.clock.machine(self.base)[1]["clock_mhz"]
 
     # ── times and traffic of networks ──
     def table(self):
@@ -102,7 +102,7 @@ class March:
         for p in self.points:
             row = []
             for r in self.fitted:
-                us, load, store = self.time(r, p, {k: p[k] for k in COMPILED if k in p})
+                us, load, store = self.time(r, p)
                 row.append((us, (load + store) / r.batch))
             self.said.append(row)
 
@@ -120,38 +120,36 @@ class March:
         logs += [e for e, r in zip(self.traffic(k), self.fitted) if e is not None and r is not without]
         return statistics.mean(map(abs, logs))
 
-    def best(self, without=None):
-        """The index of a point; of points that are as good, the first."""
+    def best(self, without=None, **held):
+        """The index of a point; of points that are as good, the first. Only points with the figures that are held."""
         def worth(k):
             if without and len(self.fitted) == 1:  # nothing is left but what is seen elsewhere, and its own traffic
                 return sum(abs(self.points[k][n] - v) for n, v in UNFITTED[self.name].items()) + abs(self.traffic(k)[0])
             return round(self.loss(k, without), 5)
-        return min(range(len(self.points)), key=worth)
+        return min((k for k, p in enumerate(self.points) if all(p[n] == v for n, v in held.items())), key=worth)
 
     def fit(self):
         if self.name == "bayes":
             self.fit_layers()
-        # What a compiler chooses depends a little on rates. Programs are compiled with the product's figures: once these are those of
-        # the fit, one is the other's fixed point.
         self.table()
         self.chosen = self.best()
         self.set.update(figures(self.points[self.chosen]))
         self.fit_errors, self.fit_traffic = self.errors(self.chosen), self.traffic(self.chosen)
-        self.left_out, self.left_points = [], []
+        self.left_out, self.left_points, self.left_held = [], [], []
+        held = {n: self.points[self.chosen][n] for n in HELD}
         for i, r in enumerate(self.fitted):
             k = self.best(r)
             self.left_points.append(self.points[k])
             self.left_out.append(self.errors(k, r)[i])
+            self.left_held.append(self.errors(self.best(r, **held), r)[i])
 
     def sensitivity(self):
-        """How far each figure can go, the others as fitted, before the mean error grows by a point."""
-        def mean(k):
-            return sum(abs(math.exp(e) - 1) for e in self.errors(k)) / len(self.fitted)
+        """How far each figure can go, the others as fitted, before the mean |ln| of times and traffic grows by 0.01."""
         fitted, out = self.points[self.chosen], {}
-        limit = mean(self.chosen) + 0.01
+        limit = self.loss(self.chosen) + 0.01
         for name in fitted:
             line = [k for k, p in enumerate(self.points) if all(p[n] == fitted[n] for n in fitted if n != name)]
-            good = [self.points[k][name] for k in line if mean(k) <= limit]
+            good = [self.points[k][name] for k in line if self.loss(k) <= limit]
             values = GRIDS[self.name][name]
             out[name] = (fitted[name], min(good), max(good), min(good) == values[0], max(good) == values[-1])
         return out
@@ -165,20 +163,32 @@ class March:
     def fit_layers(self):
         """Least mean |ln|: half of the identical layers are wrong by the others, and a square would follow the worst of them."""
         rows = facts.layers()
-        self.layer_choice = {}
+        self.layer_choice, self.layer_left, self.layer_points = {}, {}, {}
         for kind, grid in (("dense", LAYER_GRID), ("depthwise", DEPTHWISE_GRID)):
             mine = [r for r in rows if (r["groups"] > 1) == (kind == "depthwise")]
-            tried = [(statistics.mean(map(abs, self.layer_logs(mine, p))), i, p) for i, p in enumerate(points(grid))]
-            best = min(tried, key=lambda t: (round(t[0], 4), t[1]))
-            self.layer_choice[kind] = best
-            self.set.update(best[2])
+            logs = [self.layer_logs(mine, p) for p in points(grid)]
+            def best(of, logs=logs):
+                return min(range(len(logs)), key=lambda k: (round(statistics.mean(abs(logs[k][i]) for i in of), 4), k))
+            every = best(range(len(mine)))
+            self.layer_choice[kind] = statistics.mean(map(abs, logs[every])), points(grid)[every]
+            self.set.update(points(grid)[every])
+            # Each shape left out with all layers that have it, fitted to the others, and predicted.
+            self.layer_points[kind] = set()
+            for s in {shape(r): None for r in mine}:
+                k = best([i for i, r in enumerate(mine) if shape(r) != s])
+                self.layer_points[kind].add(tuple(points(grid)[k].values()))
+                self.layer_left.update({r["layer"]: logs[k][i] for i, r in enumerate(mine) if shape(r) == s})
+
+
+def shape(row):
+    return tuple(row[k] for k in ("cin", "cout", "hin", "hout", "k", "stride", "groups", "batch"))
 
 
 def floor(rows):
     """What no formula of shapes can go below: mean |ln| of identical layers against their own middle."""
     groups, logs = {}, []
     for r in rows:
-        groups.setdefault(tuple(r[k] for k in ("cin", "cout", "hin", "hout", "k", "stride", "groups", "batch", )), []).append(math.log(r["compute_us"]))
+        groups.setdefault(shape(r), []).append(math.log(r["compute_us"]))
     for g in groups.values():
         logs += [abs(v - statistics.median(g)) for v in g]
     return statistics.mean(logs), sum(len(g) > 1 for g in groups.values())

@@ -24,19 +24,23 @@
 #include "core/run/kernel.h"
 
 #define MAX_WORDS 64
-#define MAX_FILES 512
 
-struct loaded {
-    char path[512];
+/* The program that was last timed: a fit times one often, or each once. */
+struct retime {
+    char path[512]; /* "": none */
     unsigned char *data;
     struct arena arena;
     struct program *program;
 };
 
-struct retime {
-    struct loaded files[MAX_FILES];
-    int file_count;
-};
+static void forget(struct retime *r)
+{
+    if (r->data) {
+        arena_fini(&r->arena);
+        free(r->data);
+    }
+    *r = (struct retime){0};
+}
 
 static unsigned char *whole_file(const char *path, size_t *size)
 {
@@ -164,24 +168,18 @@ static bool compile(char **w, int count, struct bpu_error *err)
 static struct program *load(struct retime *r, const char *path, struct bpu_error *err)
 {
     size_t size = 0;
-    for (int i = 0; i < r->file_count; i++)
-        if (strcmp(r->files[i].path, path) == 0)
-            return r->files[i].program;
-    if (r->file_count == MAX_FILES || strlen(path) >= sizeof r->files[0].path) {
-        fail(err, "too many files");
-        return NULL;
-    }
-    struct loaded *l = &r->files[r->file_count];
-    l->data = whole_file(path, &size);
-    if (!l->data) {
+    if (strcmp(r->path, path) == 0)
+        return r->program;
+    forget(r);
+    if (strlen(path) >= sizeof r->path || !(r->data = whole_file(path, &size))) {
         fail(err, path);
         return NULL;
     }
-    arena_init(&l->arena, (size_t)4 << 30);
-    l->program = program_read(&l->arena, l->data, size, err);
-    strcpy(l->path, path);
-    r->file_count++;
-    return l->program;
+    arena_init(&r->arena, (size_t)4 << 30);
+    r->program = program_read(&r->arena, r->data, size, err);
+    if (r->program)
+        strcpy(r->path, path);
+    return r->program;
 }
 
 static void print_layers(const struct program *p, const struct machine *m,
@@ -241,8 +239,10 @@ static bool show_machine(const char *march, struct bpu_error *err)
 
 static bool request(struct retime *r, char **w, int count, struct bpu_error *err)
 {
-    if (strcmp(w[0], "compile") == 0)
+    if (strcmp(w[0], "compile") == 0) {
+        forget(r); /* it may be the file that is written anew */
         return compile(w, count, err);
+    }
     if (strcmp(w[0], "time") == 0 || strcmp(w[0], "layers") == 0)
         return timed(r, w, count, w[0][0] == 'l', err);
     if (strcmp(w[0], "machine") == 0 && count == 2)
@@ -265,9 +265,6 @@ int main(void)
             printf("error %s %s\n", err.where, err.message);
         fflush(stdout);
     }
-    for (int i = 0; i < r.file_count; i++) {
-        arena_fini(&r.files[i].arena);
-        free(r.files[i].data);
-    }
+    forget(&r);
     return 0;
 }

@@ -121,9 +121,9 @@ static void test_conv_by_hand(void **state)
     l = (struct layer){DT_QINT8, 256, 1, 1, 160, 960, 1, 1, 1};
     EQUAL(work(j5, OP_CONV, l), 256 * 40 * 120 / 16.0);
     EQUAL(conv_cost(j5, OP_CONV, l).cycles, 256 * (300 + j5->issue_cycles.v));
-    /* one 8W4C block and tap a cycle */
+    /* X3: four 8W4C blocks and one tap a cycle */
     l = (struct layer){DT_QINT8, 1, 14, 14, 1, 512, 512, 3, 1};
-    EQUAL(work(x3, OP_DWCONV, l), 14 * 2 * 128 * 9.0);
+    EQUAL(work(x3, OP_DWCONV, l), 14 * 2 * 32 * 9.0);
     EQUAL(work(j5, OP_DWCONV, l), 4 * 2 * 16 * 9.0);
     /* transposed, kernel 4, stride 2: each result meets 2 x 2 taps */
     l = (struct layer){DT_QINT8, 1, 16, 16, 64, 64, 1, 4, 2};
