@@ -219,4 +219,5 @@ def main():
             f.write("\n".join(TABLE) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
