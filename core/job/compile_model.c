@@ -262,14 +262,26 @@ static bool write_file(struct compilation *c, struct bpu_error *err)
     return true;
 }
 
+/* What is not there keeps no limit. */
+static void judge_without_program(struct compilation *c)
+{
+    struct figure_value none[FIGURE_COUNT];
+    for (int i = 0; i < FIGURE_COUNT; i++)
+        none[i] = (struct figure_value){.why_not = "the model is illegal"};
+    gates_judge(&c->gates, none);
+}
+
 bool compile_run(struct compilation *c, struct bpu_error *err)
 {
     struct figure_value figures[FIGURE_COUNT];
-    if (!gates_read(c->options, c->option_count, GATES_OF_PROGRAM, &c->gates, err) || !open_model(c, err) ||
+    if (!gates_read(c->options, c->option_count, c->gates_of, &c->gates, err) || !open_model(c, err) ||
         !compile_options_read(c, err) || !judge(c, err))
         return false;
-    if (!c->check->legal)
+    gates_judge_check(&c->gates, c->check);
+    if (!c->check->legal) {
+        judge_without_program(c);
         return true;
+    }
     if (!scales_find(c, err) || !check_camera(c, err) || !mark_host(c, err))
         return false;
     c->with.uncalibrated = c->quantization.uncalibrated;

@@ -29,6 +29,7 @@ struct compilation {
     const char *model_name, *model_id, *march;
     const struct job_option *options; /* of import, check and quantize; opt, cores, input_source … */
     size_t option_count;
+    enum gate_scope gates_of; /* which gates are known: 0: those of programs */
     const char *qconfig; /* as struct quantization has it */
     size_t qconfig_size;
     const char *qconfig_what;

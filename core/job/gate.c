@@ -164,7 +164,10 @@ static bool refuse(const struct row *r, enum gate_scope scope, struct bpu_error 
     case GATES_OF_PROGRAM:
         return error_hint(err, "Programs have max_latency_us, min_fps and max_ddr_mb; %s is for bpuhub compare and "
                                "GET /v1/compare.", r->option);
-    default: return error_hint(err, "Gates are for check, compile, perf and comparisons.");
+    case GATES_OF_PIPELINE:
+        return error_hint(err, "Pipelines have max_latency_us, min_fps, max_ddr_mb and fail_on; %s is for bpuhub "
+                               "compare and GET /v1/compare.", r->option);
+    default: return error_hint(err, "Gates are for check, compile, perf, pipeline and comparisons.");
     }
 }
 
@@ -179,11 +182,13 @@ bool gates_read(const struct job_option *options, size_t count, enum gate_scope 
         if (!r)
             continue;
         bool absolute = r->test == GATE_AT_MOST || r->test == GATE_AT_LEAST;
-        if (absolute && (compared || scope == GATES_OF_PROGRAM))
+        bool program = scope == GATES_OF_PROGRAM || scope == GATES_OF_PIPELINE;
+        bool checked = scope == GATES_OF_CHECK || scope == GATES_OF_PIPELINE;
+        if (absolute && (compared || program))
             ok = read_absolute(r, value, out, err);
         else if (r->test == GATE_REGRESSION && compared)
             ok = read_regression(value, out, err);
-        else if (r->test == GATE_FINDINGS && (compared || scope == GATES_OF_CHECK))
+        else if (r->test == GATE_FINDINGS && (compared || checked))
             ok = read_findings(value, compared, out, err);
         else
             ok = refuse(r, scope, err);
@@ -241,6 +246,8 @@ void gates_judge_check(struct gates *g, const struct check_result *r)
 {
     for (int i = 0; i < g->count; i++) {
         struct gate *one = &g->items[i];
+        if (one->test != GATE_FINDINGS)
+            continue;
         bool split = strcmp(one->word, "cpu-split") == 0;
         int n = counted(r, one->word);
         one->known = true;

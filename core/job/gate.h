@@ -3,7 +3,7 @@
  *   max_latency_us=N  min_fps=N  max_ddr_mb=N      of one result (compile, perf, pipeline), or of a comparison's head
  *   max_regression=3% | latency=3%,ddr=5%          of a comparison: head against base
  *   fail_on=new-errors|new-warnings|new-findings   of a comparison: findings that the head gained
- *   fail_on=error|warning|advice|cpu-split         of a check
+ *   fail_on=error|warning|advice|cpu-split         of a check, and of a pipeline, which has one
  * The words are the same on the command line (--max-latency-us N), in URLs and in options of jobs.  A gate on a
  * figure that nobody knows fails: what was to be kept cannot be seen to be kept. */
 #ifndef BPU_JOB_GATE_H
@@ -45,7 +45,13 @@ bool gate_option(const char *key);
 /* "max_latency_us" for "max-latency-us"; NULL: no gate has this name. */
 const char *gate_option_of_flag(const char *flag);
 /* What is judged; options of gates that it does not know are refused. */
-enum gate_scope { GATES_OF_PROGRAM, GATES_OF_COMPARISON, GATES_OF_CHECK, GATES_OF_NOTHING };
+enum gate_scope {
+    GATES_OF_PROGRAM,
+    GATES_OF_COMPARISON,
+    GATES_OF_CHECK,
+    GATES_OF_PIPELINE, /* a check and a program */
+    GATES_OF_NOTHING
+};
 /* The gates among the options. */
 bool gates_read(const struct job_option *options, size_t count, enum gate_scope scope,
                 struct gates *out, struct bpu_error *err) BPU_CHECKED;
@@ -54,7 +60,7 @@ void gates_judge(struct gates *g, const struct figure_value *figures);
 /* The same for one that compares. */
 void gate_judge_regression(struct gate *g, const struct figure_value *base,
                            const struct figure_value *head);
-/* Those of a check. */
+/* Those on the findings of a check. */
 void gates_judge_check(struct gates *g, const struct check_result *r);
 /* False if one of them failed; true if there are none. */
 bool gates_passed(const struct gates *g);

@@ -82,7 +82,7 @@ bool kind_compile(struct job_work *w)
     snprintf(w->out->verdict, sizeof w->out->verdict, "%s", c->check->legal ? "legal" : "illegal");
     job_stage(w, "report", .95);
     if (!c->check->legal)
-        return write_illegal(w, c);
+        return write_illegal(w, c) && kind_gates(w, &c->gates);
     return write_program(w, c) && write_reports(w, c) && write_pictures(w, c) &&
            kind_gates(w, &c->gates);
 }

@@ -107,7 +107,7 @@ static bool describe_program(const struct job_work *w, const struct program *p)
 
 /* ── the kinds ── */
 
-static struct perf_model *measure(struct job_work *w)
+static struct perf_model *measure(struct job_work *w, enum gate_scope gates)
 {
     const struct job_request *req = w->req;
     struct perf_model *m = ARENA_NEW(w->arena, struct perf_model, w->err);
@@ -123,6 +123,7 @@ static struct perf_model *measure(struct job_work *w)
                                 .march = req->march,
                                 .options = req->options,
                                 .option_count = req->option_count,
+                                .gates_of = gates,
                                 .sources = source,
                                 .source_count = found,
                                 .progress = w->progress,
@@ -137,11 +138,11 @@ static struct perf_model *measure(struct job_work *w)
 
 bool kind_perf(struct job_work *w)
 {
-    struct perf_model *m = measure(w);
+    struct perf_model *m = measure(w, GATES_OF_PROGRAM);
     if (!m)
         return false;
     if (!m->legal)
-        return write_check(w, m, "report.json");
+        return write_check(w, m, "report.json") && kind_gates(w, &m->c.gates);
     return write_results(w, m) && (!m->from_program || describe_program(w, m->perf.program));
 }
 
@@ -152,11 +153,12 @@ bool kind_pipeline(struct job_work *w)
                   "the file is a compiled program, and a pipeline begins with the check of a model");
         return error_hint(w->err, "Jobs of kind perf take programs.");
     }
-    struct perf_model *m = measure(w);
+    struct perf_model *m = measure(w, GATES_OF_PIPELINE);
     if (!m)
         return false;
     if (!m->legal)
-        return write_check(w, m, "report.json") && write_drawing(w, m);
+        return write_check(w, m, "report.json") && write_drawing(w, m) &&
+               kind_gates(w, &m->c.gates);
     struct buf *out;
     return write_check(w, m, "check.json") && (out = json_new(w, "compile.json")) != NULL &&
            report_compile_json(&m->c, out, w->err) && write_results(w, m);

@@ -239,4 +239,5 @@ def main():
             f.write("\n\n".join("\n".join(t) for t in (TABLE, CORES_TABLE) if len(t) > 2) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # make bench: figures of speed and memory, with a bound or a peer measured in the same run.
-#   run.sh [check | draw | http | list | lenet | speed | memory | compile | service]…      default: all
+#   run.sh [check | draw | http | list | lenet | speed | memory | compile | perf | service]…      default: all
 # environment: ZOO folder with the networks (default build/zoo; made when missing), BPUHUB binary, BUILD
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,14 +11,15 @@ for name in mobilenet_v2 resnet18 resnet50 efficientnet_b0 mobilenet_v3_large sh
     [ -f "$zoo/$name.onnx" ] || /usr/bin/python3 tests/zoo/export.py --out "$zoo" "$name"
 done
 make -s BUILD="$build" "$build/tests/bench/seed_store" "$build/tests/bench/measure" "$build/tests/bench/bench_engine" \
-    "$build/tests/bench/load"
-[ $# -gt 0 ] || set -- check draw http list lenet speed memory compile service
-pages= engine= lenet= compile= service=
+    "$build/tests/bench/load" "$build/tests/bench/bench_perf"
+[ $# -gt 0 ] || set -- check draw http list lenet speed memory compile perf service
+pages= engine= lenet= compile= perf= service=
 for part; do
     case $part in
     check | draw | http | list) pages="$pages $part" ;;
     lenet) lenet=yes ;;
     compile) compile=yes ;;
+    perf) perf=yes ;;
     service) service=yes ;;
     speed | memory) engine="$engine $part" ;;
     *) echo "run.sh: no part of the benchmark is called $part" >&2 && exit 2 ;;
@@ -30,5 +31,6 @@ done
     [ -z "$lenet" ] || /usr/bin/python3 tests/bench/lenet.py "$bpuhub" "$build"
     [ -z "$engine" ] || /usr/bin/python3 tests/bench/engine.py "$zoo" "$build" $engine
     [ -z "$compile" ] || /usr/bin/python3 tests/bench/compile.py "$zoo" "$bpuhub" "$build"
+    [ -z "$perf" ] || BPUHUB=$bpuhub BUILD=$build ZOO=$zoo /usr/bin/python3 tests/bench/perf.py "$zoo" "$bpuhub" "$build"
     [ -z "$service" ] || BPUHUB=$bpuhub BUILD=$build /usr/bin/python3 tests/bench/service.py
 }

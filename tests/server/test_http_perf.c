@@ -238,6 +238,39 @@ static void test_illegal(void **state)
     reply_free(&job);
 }
 
+/* A pipeline has the gates of its check and of its program; an illegal network keeps none. */
+static void test_gates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *query, *verdict, *passed, *text;
+    } rows[] = {
+        {LENET, "march=bayes&fail_on=error&min_fps=1", "legal", "\"passed\":true", "0 errors; none"},
+        {LENET, "march=bayes&fail_on=error&max_latency_us=0.5", "legal", "\"passed\":false", "above the limit of 0.5"},
+        {ILLEGAL, "march=bernoulli2&fail_on=error&min_fps=1", "illegal", "\"passed\":false", "the model is illegal"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct reply job = onecall(rows[i].model, "pipeline", rows[i].query), r;
+        succeeded(&job, rows[i].verdict);
+        r = artifact(&job, "gates.json");
+        assert_non_null(strstr(r.body, rows[i].passed));
+        assert_non_null(strstr(r.body, "\"fail_on\""));
+        assert_non_null(strstr(r.body, rows[i].text));
+        reply_free(&r);
+        reply_free(&job);
+    }
+    struct reply r = onecall(ILLEGAL, "perf", "march=bernoulli2&min_fps=1"), gates;
+    succeeded(&r, "illegal");
+    gates = artifact(&r, "gates.json");
+    assert_non_null(strstr(gates.body, "the model is illegal"));
+    reply_free(&gates);
+    reply_free(&r);
+    r = onecall(LENET, "pipeline", "march=bayes&max_regression=3%25");
+    failed(&r, "bad_option", "Pipelines have");
+    r = onecall(LENET, "perf", "march=bayes&fail_on=error");
+    failed(&r, "bad_option", "Programs have");
+}
+
 static void test_bad_options(void **state)
 {
     (void)state;
@@ -260,7 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_perf),    cmocka_unit_test(test_program),     cmocka_unit_test(test_pipeline),
-        cmocka_unit_test(test_illegal), cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_illegal), cmocka_unit_test(test_gates), cmocka_unit_test(test_bad_options),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
