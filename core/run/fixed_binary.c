@@ -1,10 +1,10 @@
 /* fixed_binary: operators with two operands, broadcast.
  *
- *   add, sub    two feature maps: multipliers of 22 bits on one shift, ties away from zero
- * (qnnpack) mul         two feature maps: exact integer product, one requantization maximum,
- * minimum   both operands rescaled to the result, then compared comparisons        of the
- * dequantized values in binary32; the result is 0 or 1 the rest, and whatever has a float operand:
- * in double precision, one rounding at the end */
+ *   add, sub           two feature maps: multipliers of 22 bits on one shift, ties away from zero (qnnpack)
+ *   mul                two feature maps: exact integer product, one requantization
+ *   maximum, minimum   both operands as integers of the result's scale, then compared
+ *   comparisons        of the dequantized values in binary32; the result is 0 or 1
+ *   the rest, and add, sub, mul with a float operand: in double precision, one rounding at the end */
 #include "core/ops/binary.h"
 #include "core/run/fixed.h"
 
