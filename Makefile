@@ -6,7 +6,7 @@
 #   make CC=clang test
 #   make torture      500 x kill -9 under load, on a failing disk
 #   make test-zoo     the real networks of torchvision
-#   make accuracy     fits the machines to published runs, writes docs/accuracy.md: a quarter of an hour
+#   make accuracy     fits the machines to published runs, writes docs/accuracy.md: minutes
 #   make conformance  what any backend of the store must pass
 #   make bench        figures, against peers and bounds measured in the same run
 #   make lint         formatting of the rules: includes, clang-tidy, cppcheck
