@@ -70,6 +70,8 @@ holds "the same bytes again" cmp "$work/plain.json" "$work/again.json"
 expect 0 "max_latency_us" "a gate that holds" perf $lenet --march bayes --max-latency-us 1e6 --min-fps 1 --json "$work/gates.json"
 expect 1 "max_latency_us" "one that does not" perf $lenet --march bayes --max-latency-us 0.001
 
+expect 0 "latency" "a legal network with warnings" perf tests/fixtures/same_names.onnx --march bernoulli2 --json "$work/warned.json"
+
 # ── what is refused ──
 expect 2 "usage" "no model" perf --march bayes
 expect 2 "march" "no march" perf $lenet
@@ -80,12 +82,12 @@ expect 3 "" "no such file" perf "$work/none" --march bayes
 expect 0 "--layer-details" "help" perf --help
 
 # ── reports ──
-reports="$work/plain.json $work/details.json $work/batch.json $work/program.json $work/folder.json $work/gates.json"
+reports="$work/plain.json $work/details.json $work/batch.json $work/program.json $work/folder.json $work/gates.json $work/warned.json"
 # shellcheck disable=SC2086 # a list of words
 holds "reports have the form of tests/schema/perf.schema.json" python3 tests/cases/json_schema.py tests/schema/perf.schema.json $reports
-for change in 'r["summary"].pop("FPS")' 'r["summary"]["interval number"] = "8"' 'r["layers"][0]["bound"] = "fate"' \
+for change in 'r["findings"][0]["severity"] = "bad"' 'r["findings"][0].pop("rule")' 'r["summary"].pop("FPS")' 'r["summary"]["interval number"] = "8"' 'r["layers"][0]["bound"] = "fate"' \
     'r["summary"]["latency"] = 1' 'r["memory"]["buffers"][0].pop("from_us")'; do
-    python3 -c "import json; r = json.load(open('$work/plain.json')); $change; json.dump(r, open('$work/changed.json', 'w'))"
+    python3 -c "import json; r = json.load(open('$work/warned.json')); $change; json.dump(r, open('$work/changed.json', 'w'))"
     if python3 tests/cases/json_schema.py tests/schema/perf.schema.json "$work/changed.json" >/dev/null; then
         echo "not ok perf: the schema takes a report after $change"
     else

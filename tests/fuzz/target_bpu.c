@@ -1,5 +1,5 @@
-/* Compiled programs: the bytes of sections → container → reader and verifier → text, costs, and the
- * same container again.
+/* Compiled programs: the bytes of sections → container → reader and verifier → text, costs, the
+ * estimator with its reports, and the same container again.
  *
  * The input is the sections one after the other, each behind its length in two bytes; the head with
  * its places and digests is made here, so that they do not keep the fuzzer out.  What begins with the
@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/draw/program_svg.h"
+#include "core/job/report_perf.h"
+#include "core/job/report_perf_html.h"
 #include "core/march/march.h"
 #include "core/program/program_private.h"
 #include "tests/fuzz/fuzz.h"
@@ -82,6 +85,50 @@ static void bpu_use(const struct program *p)
         }
 }
 
+/* What a job of kind perf does with it. */
+static void bpu_measure(const void *data, size_t size)
+{
+    struct arena arena;
+    struct bpu_error err = {0};
+    struct buf json, page, picture;
+    arena_init(&arena, FUZZ_QUOTA);
+    buf_init(&json, FUZZ_QUOTA);
+    buf_init(&page, FUZZ_QUOTA);
+    buf_init(&picture, FUZZ_QUOTA);
+    struct perf_model *m = ARENA_NEW(&arena, struct perf_model, &err);
+    FUZZ_REQUIRE(m, "%s", err.message);
+    m->c = (struct compilation){
+        .arena = &arena, .model = data, .model_size = size, .model_name = "x.bpu", .model_id = "x"};
+    if (!perf_model_run(m, &err)) {
+        fuzz_error(&err, "the estimate");
+    } else {
+        const struct perf *p = &m->perf;
+        double parts = p->idle_us;
+        for (int i = 0; i < p->layer_count; i++)
+            parts += p->layers[i].time_us;
+        FUZZ_REQUIRE(isfinite(p->latency_us) && fabs(parts - p->latency_us) <= 1e-6 * (1 + p->latency_us),
+                     "parts of %g us, a latency of %g us", parts, p->latency_us);
+        if (report_perf_json(m, &json, &err))
+            fuzz_json(&json, "the report");
+        else
+            fuzz_limit(&err, "the report");
+        err = (struct bpu_error){0};
+        if (report_perf_html(m, &page, &err))
+            fuzz_utf8(page.data, page.size, "the page");
+        else
+            fuzz_limit(&err, "the page");
+        err = (struct bpu_error){0};
+        if (draw_schedule_svg(p->program, p->machine, p->timing, &picture, &err))
+            fuzz_xml(&picture, "the schedule");
+        else
+            fuzz_limit(&err, "the schedule");
+    }
+    buf_fini(&json);
+    buf_fini(&page);
+    buf_fini(&picture);
+    arena_fini(&arena);
+}
+
 static bool bpu_read(const void *data, size_t size, struct buf *again, bool must)
 {
     struct arena arena;
@@ -115,9 +162,11 @@ FUZZ_TARGET(bpu)
     else
         bpu_container(data, size, &file);
     /* A file may name its strings in another order than the writer does; what was written may not. */
-    if (bpu_read(file.data, file.size, &first, false) &&
-        bpu_read(first.data, first.size, &second, true))
-        fuzz_same(&first, &second, "the program written twice");
+    if (bpu_read(file.data, file.size, &first, false)) {
+        bpu_measure(file.data, file.size);
+        if (bpu_read(first.data, first.size, &second, true))
+            fuzz_same(&first, &second, "the program written twice");
+    }
     buf_fini(&file);
     buf_fini(&first);
     buf_fini(&second);
