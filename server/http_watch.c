@@ -352,7 +352,7 @@ static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
             st->out_size = st->out ? strlen(st->out) : 0;
         }
     }
-    size_t n = st->out_size - st->out_at;
+    size_t n = st->out ? st->out_size - st->out_at : 0;
     if (n) {
         n = n < max ? n : max;
         memcpy(out, st->out + st->out_at, n);

@@ -203,7 +203,7 @@ bool report_compare_json(const struct compare_result *c, struct buf *out, struct
     bool verdicts = b->verdict && *b->verdict && h->verdict && *h->verdict;
     writer_open(&w, NULL, '{');
     writer_head(&w, "bpuhub.compare/1", h->model_id, h->model_name, h->model_format);
-    writer_text(&w, "march", h->march && *h->march ? h->march : NULL);
+    writer_text(&w, "march", *h->march ? h->march : NULL);
     writer_flag(&w, "passed", comparison_passed(c));
     write_side(&w, "base", b);
     write_side(&w, "head", h);

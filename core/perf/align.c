@@ -25,7 +25,7 @@ static int64_t whole(double v)
 
 static int aligned(int extent, int64_t unit)
 {
-    int64_t v = (extent + unit - 1) / unit * unit;
+    int64_t v = unit > 0 ? (extent + unit - 1) / unit * unit : extent;
     return v > INT32_MAX ? extent : (int)v;
 }
 

@@ -165,9 +165,9 @@ static void copy_element(struct sim_call *c, const struct copy *p, const int64_t
 
 bool sim_COPY(struct sim_call *c, struct bpu_error *err)
 {
-    struct copy p;
+    struct copy p = {0};
     const struct tile *t = &c->tiles[0];
-    int64_t at[COPY_MAX_LOOPS] = {0}, y[4], x[4], count = 1;
+    int64_t at[COPY_MAX_LOOPS] = {0}, y[4], x[4] = {0}, count = 1;
     int64_t elements = (int64_t)t->n * t->h * t->w * t->c;
     if (!copy_init(c, &p, err))
         return false;
