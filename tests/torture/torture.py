@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """kill -9 at random moments under load, on a disk that fails in turn; then everything acknowledged is counted.
 
-   torture.py [--kills N] [--seed S] [--clients N] [--keep]
+   torture.py [--kills N] [--seed S] [--clients N] [--faults A,B…] [--keep]
 
 Victims are the daemon, a worker, and the child of a job.  Clients repeat what was not acknowledged, with the same
 Idempotency-Key, as a careful client does.  In the end, after one more start:
@@ -130,7 +130,7 @@ class Torture:
         raise SystemExit("the daemon does not start: " + self.hub.log_text()[-2000:])
 
     def strike(self, number):
-        fault = FAULTS[number % len(FAULTS)]
+        fault = self.options.faults[number % len(self.options.faults)]
         self.hub.fault.set(fault, self.random.choice([30, 200, 1000]) if fault != "none" else 0)
         time.sleep(self.random.random() * self.options.pause)
         kind = self.random.choice(["daemon", "worker", "job"])
@@ -257,6 +257,7 @@ def main():
     p.add_argument("--kills", type=int, default=20)
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     p.add_argument("--clients", type=int, default=4)
+    p.add_argument("--faults", type=lambda t: t.split(","), default=FAULTS, help="in turn; all of " + ",".join(sorted(set(FAULTS))))
     p.add_argument("--pause", type=float, default=0.6, help="longest time between two kills, in seconds")
     p.add_argument("--patience", type=float, default=60, help="for what is left at the end, in seconds")
     p.add_argument("--keep", action="store_true", help="leave the data directory")
