@@ -156,6 +156,12 @@ struct store *store_open(const char *dir, struct bpu_error *err)
             error_set(err, BPU_NO_MEMORY, NULL, "no memory for the database");
         goto fail;
     }
+    if (sqlite3_db_readonly(s->db, "main") != 0) {
+        /* SQLite falls back to it by itself, and would stay so when the disk is well again. */
+        error_set(err, BPU_DISK, dir, "the database can only be read");
+        error_hint(err, "Make the disk of the data directory writable again.");
+        goto fail;
+    }
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
