@@ -165,6 +165,9 @@ struct store *store_open(const char *dir, struct bpu_error *err)
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    /* The last one to close would copy the WAL into the database and remove it. Where the disk refused to let the
+     * shared memory be written (seen with EROFS at random), SQLite 3.40 copies nothing and removes it all the same. */
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (!use_wal(s, err) ||
         !exec(s,
               "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
